@@ -1,0 +1,24 @@
+"""The errors that llmhash raises on purpose.
+
+Each carries one sentence that says what was wrong and what to do. The command line prints that sentence
+and exits with status 1; anything else that escapes is a bug and keeps its traceback.
+"""
+
+
+class LlmhashError(Exception):
+    """Base class of every error raised on purpose."""
+
+
+class InputError(LlmhashError, ValueError):
+    """An argument or a data file is not usable as given."""
+
+
+class FormatError(LlmhashError, ValueError):
+    """A file written by llmhash is truncated, corrupt, foreign or newer than this version."""
+
+
+class MissingExtraError(LlmhashError, ImportError):
+    """An optional package is needed; the message names the extra that installs it."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f'{what} needs an optional package: pip install "llmhash[{extra}]".')
