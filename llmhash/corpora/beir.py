@@ -29,6 +29,8 @@ class RetrievalSet:
         query_ids: Ids of the queries that the split's judgements name.
         queries: Their texts.
         qrels: Judgements of those queries.
+        query_rows: Where those queries stand in the folder's queries file, from 0.
+        queries_in_file: Queries of that file, all splits together.
     """
 
     name: str
@@ -37,6 +39,8 @@ class RetrievalSet:
     query_ids: list[str]
     queries: list[str]
     qrels: Qrels
+    query_rows: list[int]
+    queries_in_file: int
 
 
 def read_retrieval_set(folder: str | Path, split: str = "test") -> RetrievalSet:
@@ -55,6 +59,7 @@ def read_retrieval_set(folder: str | Path, split: str = "test") -> RetrievalSet:
     documents = read_corpus(source)
     texts = read_queries(_queries_file(source))
     query_ids = [query for query in qrels if query in texts]
+    rows = {query: row for row, query in enumerate(texts)}
     known = set(documents.ids)
     if not any(document in known for query in query_ids for document in qrels[query]):
         raise InputError(f"{source}/qrels/{split}.tsv judges no document and query that the folder holds.")
@@ -65,6 +70,8 @@ def read_retrieval_set(folder: str | Path, split: str = "test") -> RetrievalSet:
         query_ids,
         [texts[query] for query in query_ids],
         {query: qrels[query] for query in query_ids},
+        [rows[query] for query in query_ids],
+        len(texts),
     )
 
 

@@ -16,7 +16,10 @@ def beir_folder(tmp_path: Path) -> Path:
         {"_id": "d2", "title": "", "text": "Rust is iron oxide."},
         {"_id": "d3", "title": "Empty", "text": ""},
     ]
-    queries = [{"_id": f"q{i}", "text": t} for i, t in enumerate(["who found penicillin", "what is rust", "moulds"], 1)]
+    queries = [
+        {"_id": f"q{i}", "text": t}
+        for i, t in enumerate(["who found penicillin", "what is rust", "moulds"], 1)
+    ]
     for name, rows in (("corpus", documents), ("queries", queries)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     header = "query-id\tcorpus-id\tscore\n"
