@@ -1,0 +1,267 @@
+"""The distill head: an affine map trained until its bits rank the corpus as the teacher's floats do.
+
+For a training query q and candidate documents d_j, the target is the teacher's distribution
+`P = softmax(q . d_j / T)`, mixed with the document that q was cut from. It is matched (KL, see
+`llmhash.objectives.similarity`) by two scores of one student, those that it is used with:
+
+    asymmetric   s_j = alpha / b * z(q) . sign z(d_j)
+    symmetric    s_j = beta / b * sign z(q) . sign z(d_j)
+
+with logits `z(x) = W (x - mean) + c`, learned scales alpha and beta, and an estimator of `llmhash.binarize`
+behind each sign. Queries are the pseudo-queries and the documents themselves, each of those without itself
+among the candidates. Candidates are all documents, or in a large corpus the batch's nearest ones and a
+random sample that stands, weighted, for the rest. It starts from ITQ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from llmhash.binarize import estimator, signs
+from llmhash.codes import check_bits
+from llmhash.errors import InputError
+from llmhash.heads.affine import AffineHead
+from llmhash.heads.base import FloatArray, TrainingFeatures
+from llmhash.heads.projection import fit_itq, random_rotation
+from llmhash.heads.ranking import Ranking, RankingBatch, RankingSettings
+from llmhash.objectives.balance import bit_balance, decorrelation
+from llmhash.objectives.similarity import listwise_kl
+from llmhash.training import TrainingPlan, train
+
+# Rows that the ITQ start is fitted on: training goes on from there with all of them.
+_START_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class DistillOptions:
+    """Every setting of the distill head.
+
+    Attributes:
+        temperature: T of the teacher's distribution. Lower trusts only the nearest documents, higher also
+            shapes the far ranking, at the price of the top ten.
+        asymmetric: Weight of the asymmetric score's loss.
+        symmetric: Weight of the Hamming score's loss. 0 buys a little asymmetric quality with much Hamming.
+        balance: Weight of the bit balance. Matching the teacher balances bits by itself.
+        decorrelation: Weight of the bits' decorrelation; likewise.
+        estimator: Through the step: one of `llmhash.binarize.ESTIMATORS`.
+        gamma: How fast the estimator's tanh hardens: `beta = sqrt(1 + gamma * step)`.
+        source_share: What the document that a pseudo-query was cut from gets of the target, beside the
+            teacher's distribution. The teacher ranks it first only if the cut is typical; a real query comes
+            with a document that answers it.
+        document_share: Share of training queries that are documents; 1 where there are no other queries.
+        query_noise: Norm of the Gaussian noise added to each training query, relative to its own.
+        steps: Updates at most.
+        batch_size: Queries in a batch.
+        learning_rate: Adam's peak. Logits start with unit variance, so weights are of order 1 and more.
+        average: Decay of the weights' moving average; 0 for none.
+        validate_every: Steps between validations on held-out queries, which choose the weights to keep.
+        patience: Validations without a new best before training stops; 0 never stops early.
+        max_seconds: Wall-clock budget of the training steps; None has none.
+        candidates: Documents that a batch is ranked over. All, where the corpus has no more.
+        neighbours: Mined neighbours of each query among them, in a larger corpus.
+        max_documents: Documents of which a larger corpus's candidates come: a seeded sample.
+        max_queries: Training queries of each kind, given ones and documents, in a larger corpus, where their
+            neighbours have to be mined: a seeded sample.
+        validation_queries: Queries held out at most; a tenth of them where that is less.
+        device: Where to train: "cpu", "cuda", ...
+    """
+
+    temperature: float = 0.025
+    asymmetric: float = 1.0
+    symmetric: float = 1.0
+    balance: float = 0.0
+    decorrelation: float = 0.0
+    estimator: str = "straight_through_tanh"
+    gamma: float = 0.05
+    source_share: float = 0.4
+    document_share: float = 0.2
+    query_noise: float = 0.0
+    steps: int = 800
+    batch_size: int = 128
+    learning_rate: float = 0.03
+    average: float = 0.0
+    validate_every: int = 100
+    patience: int = 4
+    max_seconds: float | None = None
+    candidates: int = 8192
+    neighbours: int = 32
+    max_documents: int = 200_000
+    max_queries: int = 10_000
+    validation_queries: int = 512
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name in ("asymmetric", "symmetric", "balance", "decorrelation", "query_noise"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name} must be at least 0, not {getattr(self, name)}.")
+        for name in ("candidates", "neighbours", "max_documents", "max_queries", "validation_queries"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if not self.temperature > 0:
+            raise InputError(f"temperature must be above 0, not {self.temperature}.")
+        for name in ("source_share", "document_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must be from 0 to 1, not {getattr(self, name)}.")
+        if self.asymmetric == 0 and self.symmetric == 0:
+            raise InputError("asymmetric and symmetric are both 0: there is nothing to learn.")
+        estimator(self.estimator, self.gamma)
+        self.plan()
+
+    def ranking(self) -> RankingSettings:
+        """What the ranking is told."""
+        return RankingSettings(
+            temperature=self.temperature,
+            source_share=self.source_share,
+            document_share=self.document_share,
+            candidates=self.candidates,
+            neighbours=self.neighbours,
+            max_documents=self.max_documents,
+            max_queries=self.max_queries,
+            held_out=self.validation_queries,
+        )
+
+    def plan(self) -> TrainingPlan:
+        """What the training loop is told."""
+        return TrainingPlan(
+            steps=self.steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            validate_every=self.validate_every,
+            patience=self.patience,
+            average=self.average,
+            max_seconds=self.max_seconds,
+        )
+
+
+def fit_distill(
+    features: TrainingFeatures,
+    bits: int,
+    *,
+    seed: int = 0,
+    options: DistillOptions | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> AffineHead:
+    """Distill the teacher's ranking into `bits` bits, any number of them.
+
+    Args:
+        features: The teacher's embeddings, compared by dot product; queries are optional.
+        bits: Bits in a code.
+        seed: Decides everything random.
+        options: Settings; None takes the defaults.
+        progress: Called with (step, steps, message).
+
+    Raises:
+        InputError: `bits` is not from 1 to 4096, or training diverged.
+    """
+    options = options or DistillOptions()
+    student = _Student(initial_projection(features, check_bits(bits), seed)).to(options.device)
+    ranking = Ranking(features, options.ranking(), seed=seed, device=options.device)
+    student.standardize(ranking.documents)
+    objective = _Objective(student, ranking, options, seed)
+    train(
+        student,
+        objective.loss,
+        len(ranking.training),
+        options.plan(),
+        seed=seed,
+        weights=ranking.training.weights,
+        validate=objective.validate,
+        progress=progress,
+    )
+    differ = features.query_statistics is not None
+    return student.head(ranking.unit, ranking.document_mean, ranking.query_mean if differ else None)
+
+
+def initial_projection(features: TrainingFeatures, bits: int, seed: int) -> NDArray[np.float64]:
+    """Where training starts, (bits, dim): ITQ, or random rotations on end for more bits than dimensions."""
+    if bits <= features.dim:
+        return fit_itq(features, bits, seed=seed, max_rows=_START_ROWS).weight.astype(np.float64)
+    rng = np.random.default_rng(seed)
+    rotations = [random_rotation(features.dim, rng) for _ in range(-(-bits // features.dim))]
+    return np.concatenate(rotations)[:bits]
+
+
+class _Student(nn.Module):
+    """Logits of centred features, and the scales of the two scores."""
+
+    def __init__(self, weight: NDArray[np.float64]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.from_numpy(weight.astype(np.float32)))
+        self.bias = nn.Parameter(torch.zeros(len(weight)))
+        # Logarithms of alpha and beta: scores then span a range like the teacher's similarities over T.
+        self.log_scales = nn.Parameter(torch.full((2,), float(np.log(16.0))))
+
+    def standardize(self, centred: Tensor) -> None:
+        """Scale the weights so that logits have unit variance; learning rates then carry over."""
+        with torch.no_grad():
+            spread = float(self(centred[:_START_ROWS]).square().mean().sqrt())
+            if spread > 0:
+                self.weight.div_(spread)
+
+    def forward(self, centred: Tensor) -> Tensor:
+        logits: Tensor = torch.nn.functional.linear(centred, self.weight, self.bias)
+        return logits
+
+    def head(self, unit: float, document_mean: Tensor, query_mean: Tensor | None) -> AffineHead:
+        """The head for features as the teacher gives them: neither in units nor centred."""
+        weight, bias = self.weight.detach().double().cpu(), self.bias.detach().double().cpu()
+
+        def folded(mean: Tensor) -> FloatArray:
+            values: FloatArray = (bias - weight @ mean.double().cpu()).float().numpy()
+            return values
+
+        return AffineHead(
+            (weight / unit).float().numpy(),
+            folded(document_mean),
+            query_bias=None if query_mean is None else folded(query_mean),
+        )
+
+
+class _Objective:
+    """The loss of a batch, and of the held-out queries."""
+
+    def __init__(self, student: _Student, ranking: Ranking, options: DistillOptions, seed: int) -> None:
+        self._student, self._ranking, self._options, self._seed = student, ranking, options, seed
+        self._estimate = estimator(options.estimator, options.gamma)
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def loss(self, items: Tensor, step: int) -> Tensor:
+        """Both scores' losses and the codes' own, for training queries."""
+        options = self._options
+        batch = self._ranking.batch(self._ranking.training, items, self._generator, options.query_noise)
+        codes = self._estimate(self._student(batch.documents), step)
+        query_logits = self._student(batch.queries)
+        total = self._match(batch, query_logits, self._estimate(query_logits, step), codes)
+        if options.balance:
+            total = total + options.balance * bit_balance(codes)
+        if options.decorrelation:
+            total = total + options.decorrelation * decorrelation(codes)
+        return total
+
+    def validate(self) -> float:
+        """The same for held-out queries, with exact signs and always the same candidates."""
+        generator = torch.Generator().manual_seed(self._seed)
+        held_out, total = self._ranking.held_out, 0.0
+        for items in torch.split(torch.arange(len(held_out)), self._options.batch_size):
+            batch = self._ranking.batch(held_out, items, generator)
+            logits = self._student(batch.queries)
+            value = self._match(batch, logits, signs(logits), signs(self._student(batch.documents)))
+            total += value.item() * len(items)
+        return total / len(held_out)
+
+    def _match(self, batch: RankingBatch, logits: Tensor, query_codes: Tensor, codes: Tensor) -> Tensor:
+        scales = self._student.log_scales.exp() / codes.shape[1]
+        total = codes.new_zeros(())
+        if self._options.asymmetric:
+            scores = batch.mask(scales[0] * (logits @ codes.T))
+            total = total + self._options.asymmetric * listwise_kl(scores, batch.targets)
+        if self._options.symmetric:
+            scores = batch.mask(scales[1] * (query_codes @ codes.T))
+            total = total + self._options.symmetric * listwise_kl(scores, batch.targets)
+        return total
