@@ -1,0 +1,337 @@
+"""The hasher: an encoder and a head. What a user trains, saves, loads and shares."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmhash.codes import Codes
+from llmhash.corpora import Documents
+from llmhash.encoders.base import Encoder, Side
+from llmhash.errors import InputError
+from llmhash.features import HeldOut, training_features, vector_features
+from llmhash.hasher_files import fetch_hasher, read_hasher, write_hasher
+from llmhash.heads.affine import AffineHead
+from llmhash.heads.base import TrainingFeatures, check_features
+from llmhash.heads.registry import fit_head
+from llmhash.recipes import Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+#: Texts, or vectors (n, dim) of a user who already holds them.
+TextsOrVectors = Sequence[str] | NDArray[np.floating[Any]]
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(eq=False)
+class Hasher:
+    """A function from text (or from vectors, where there is no encoder) to b bits.
+
+    Attributes:
+        head: Features to logits.
+        encoder: Texts to features; None where the user brings vectors.
+        recipe: The recipe it was fitted by, as stored in `hasher.json`.
+        training: What it was fitted on: documents, queries, and each bit's share of ones.
+        measurements: Rows of figures for the model card (see `llmhash.evaluation`).
+        held_out: Pseudo-queries set aside by the fit that made this hasher; None after loading.
+        features: The features it was fitted on; None after loading.
+    """
+
+    head: AffineHead
+    encoder: Encoder | None = None
+    recipe: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    measurements: list[dict[str, Any]] = field(default_factory=list)
+    held_out: HeldOut | None = None
+    features: TrainingFeatures | None = None
+
+    # -- fitting ---------------------------------------------------------------------------------
+
+    @classmethod
+    def distill(
+        cls,
+        teacher: str | Encoder | None,
+        corpus: TextsOrVectors | Documents,
+        *,
+        bits: int = 64,
+        **settings: Any,
+    ) -> Hasher:
+        """Train a head so that the codes rank documents as the teacher does. No labels are needed.
+
+        Args:
+            teacher: An alias (`llmhash teachers`), a hub id, a folder, an encoder, or None for vectors.
+            corpus: Texts, documents, or document vectors float (n, dim).
+            bits: Bits in a code.
+            **settings: As in `fit`.
+        """
+        return cls.fit("distill", teacher=teacher, corpus=corpus, bits=bits, **settings)
+
+    @classmethod
+    def fit(
+        cls,
+        head: str,
+        *,
+        corpus: TextsOrVectors | Documents,
+        teacher: str | Encoder | None = None,
+        bits: int | None = None,
+        queries: TextsOrVectors | None = None,
+        seed: int | None = None,
+        options: Mapping[str, Any] | None = None,
+        show_progress: bool = False,
+        progress: Progress | None = None,
+    ) -> Hasher:
+        """Fit the recipe of the name `head` (`llmhash recipe ls`) on a corpus.
+
+        Args:
+            head: "sign", "median", "lsh", "pca", "itq", "distill", or a recipe's path.
+            corpus: Texts, documents, or document vectors float (n, dim).
+            teacher: An alias, a hub id, a folder or an encoder; None where the corpus is vectors.
+            bits: Bits in a code; by default the recipe's.
+            queries: Real training queries (texts, or vectors where the corpus is vectors).
+            seed: By default the recipe's.
+            options: Settings of the head that replace the recipe's.
+            show_progress: Show progress bars while encoding.
+            progress: Called by a training head with (step, steps, message).
+
+        Raises:
+            InputError: See the single sentences it carries.
+        """
+        recipe = load_recipe(head, bits=bits, seed=seed, options=options)
+        return cls.from_recipe(
+            recipe, corpus, teacher=teacher, queries=queries, show_progress=show_progress, progress=progress
+        )
+
+    @classmethod
+    def from_recipe(
+        cls,
+        recipe: Recipe,
+        corpus: TextsOrVectors | Documents,
+        *,
+        teacher: str | Encoder | None = None,
+        queries: TextsOrVectors | None = None,
+        show_progress: bool = False,
+        progress: Progress | None = None,
+    ) -> Hasher:
+        """Fit a hasher as a recipe says; `teacher` replaces the recipe's encoder."""
+        held_out = None
+        documents: Documents | None = None
+        encoder: Encoder | None = None
+        if isinstance(corpus, np.ndarray):
+            if teacher is not None:
+                raise InputError("vectors come from your own model: give a teacher or vectors, not both.")
+            features = vector_features(corpus, _as_vectors(queries))
+        else:
+            if isinstance(queries, np.ndarray):
+                raise InputError("the corpus is text, so the queries must be texts too, not vectors.")
+            documents = corpus if isinstance(corpus, Documents) else Documents.from_texts(corpus)
+            encoder = recipe.open_encoder(teacher)
+            features, held_out = training_features(
+                encoder,
+                documents,
+                pseudo_queries=recipe.pseudo_queries,
+                queries=queries,
+                seed=recipe.seed,
+                progress=show_progress,
+            )
+        return cls.fit_on(
+            features, recipe, documents=documents, encoder=encoder, held_out=held_out, progress=progress
+        )
+
+    @classmethod
+    def fit_on(
+        cls,
+        features: TrainingFeatures,
+        recipe: Recipe,
+        *,
+        documents: Documents | None = None,
+        encoder: Encoder | None = None,
+        held_out: HeldOut | None = None,
+        progress: Progress | None = None,
+    ) -> Hasher:
+        """Fit a hasher on features at hand; `documents` are the texts they were made of, if any."""
+        head = fit_head(
+            recipe.head, features, recipe.bits, seed=recipe.seed, options=recipe.options, progress=progress
+        )
+        ones = (head.document_logits(features.documents) > 0).mean(axis=0)
+        training = {
+            "corpus": corpus_digest(features.documents if documents is None else documents),
+            "documents": len(features.documents),
+            "queries": 0 if features.queries is None else len(features.queries),
+            "bit_balance": [round(float(share), 4) for share in ones],
+        }
+        return cls(head, encoder, recipe.to_dict(), training, held_out=held_out, features=features)
+
+    # -- encoding --------------------------------------------------------------------------------
+
+    @property
+    def bits(self) -> int:
+        """Bits in a code."""
+        return self.head.bits
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of the features."""
+        return self.head.dim
+
+    @property
+    def fingerprint(self) -> str:
+        """Hexadecimal digest of all that decides the codes: the head's numbers and the encoder."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, array in sorted(self.head.tensors().items()):
+            digest.update(f"{name} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array, dtype="<f4").tobytes())
+        digest.update((self.encoder.fingerprint if self.encoder else "vectors").encode())
+        return digest.hexdigest()
+
+    def encode_documents(self, documents: TextsOrVectors, *, progress: bool = False) -> Codes:
+        """Codes of documents: texts, or vectors (n, dim) where the hasher has no encoder."""
+        return self.document_codes(self.document_features(documents, progress=progress))
+
+    def encode_queries(self, queries: TextsOrVectors, *, progress: bool = False) -> NDArray[np.float32]:
+        """Logits float32 (q, bits) of queries; `Codes.from_logits` makes codes of them."""
+        return self.query_logits(self.query_features(queries, progress=progress))
+
+    def encode_query_codes(self, queries: TextsOrVectors, *, progress: bool = False) -> Codes:
+        """Codes of queries."""
+        return Codes.from_logits(self.encode_queries(queries, progress=progress))
+
+    def document_features(self, documents: TextsOrVectors, *, progress: bool = False) -> NDArray[np.float32]:
+        """The encoder's features float32 (n, dim) of documents; vectors pass through, checked."""
+        return self._encode(documents, "document", progress)
+
+    def query_features(self, queries: TextsOrVectors, *, progress: bool = False) -> NDArray[np.float32]:
+        """The encoder's features float32 (n, dim) of queries; vectors pass through, checked."""
+        return self._encode(queries, "query", progress)
+
+    def document_codes(self, features: NDArray[np.float32]) -> Codes:
+        """Codes of document features float32 (n, dim)."""
+        return Codes.from_logits(self.head.document_logits(features))
+
+    def query_logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits float32 (n, bits) of query features float32 (n, dim)."""
+        return self.head.query_logits(features)
+
+    def _encode(self, inputs: TextsOrVectors, side: Side, progress: bool) -> NDArray[np.float32]:
+        if isinstance(inputs, str):
+            raise InputError("give a list of texts, not one string.")
+        if isinstance(inputs, np.ndarray):
+            features = check_features(inputs, f"the {side} vectors")
+        elif self.encoder is None:
+            raise InputError(
+                "this hasher was made from vectors and has no encoder: give it vectors, not texts."
+            )
+        else:
+            features = self.encoder.encode(list(inputs), side, progress=progress)
+        if features.shape[1] != self.dim:
+            raise InputError(f"this hasher takes vectors of {self.dim} dimensions, not {features.shape[1]}.")
+        return features
+
+    # -- what is known of it ---------------------------------------------------------------------
+
+    def has_seen(self, corpus: Documents | NDArray[np.float32]) -> bool:
+        """Whether the hasher was fitted on exactly these documents (or vectors)."""
+        return bool(self.training.get("corpus") == corpus_digest(corpus))
+
+    def add_measurements(self, report: Mapping[str, Any]) -> None:
+        """Take the rows of an evaluation's report into the model card, in place of earlier ones of that data."""
+        place = {"data": report["data"], "split": report["split"]}
+        kept = [row for row in self.measurements if {key: row[key] for key in place} != place]
+        self.measurements = kept + [{**place, **row} for row in report["rows"] if row["scoring"] != "float"]
+
+    # -- storing ---------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `hasher.json`, `head.safetensors` and the model card `README.md` into `folder`.
+
+        Raises:
+            InputError: The folder holds something that is not a hasher.
+        """
+        config = {
+            "bits": self.bits,
+            "dim": self.dim,
+            "fingerprint": self.fingerprint,
+            "encoder": self.encoder.config() if self.encoder else None,
+            "recipe": self.recipe,
+            "training": self.training,
+            "measurements": self.measurements,
+        }
+        return write_hasher(Path(folder), config, self.head.tensors())
+
+    @classmethod
+    def load(cls, source: str | Path, *, device: str | None = None, revision: str | None = None) -> Hasher:
+        """Load a hasher from a folder, or from a hub repository's id.
+
+        Args:
+            source: What `save` or `push_to_hub` wrote.
+            device: Where the encoder runs; by default the best device at hand.
+            revision: Of the hub repository.
+
+        Raises:
+            InputError: There is no such folder or repository.
+            FormatError: A file is truncated, corrupt, or of a newer version.
+        """
+        config, tensors = read_hasher(fetch_hasher(str(source), revision))
+        head = AffineHead.from_tensors(tensors)
+        encoder: Encoder | None = None
+        if config["encoder"] is not None:
+            from llmhash.encoders import SentenceEncoder
+
+            encoder = SentenceEncoder.from_config(config["encoder"], device=device)
+        return cls(head, encoder, config["recipe"], config["training"], config["measurements"])
+
+    def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
+        """Upload the hasher to a hub repository `owner/name`, made where it does not exist; its address."""
+        import tempfile
+
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=token)
+        api.create_repo(repository, private=private, exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save(folder)
+            commit = api.upload_folder(
+                repo_id=repository, folder_path=folder, commit_message="llmhash hasher"
+            )
+        return str(commit.repo_url)
+
+    def to_sentence_transformers(self, folder: str | Path | None = None) -> SentenceTransformer:
+        """The hasher as a plain SentenceTransformer of built-in modules; saved where a `folder` is given.
+
+        `encode(texts, precision="ubinary")` gives the bytes of `encode_documents`, and
+        `encode_query(...)` those of the query side, where llmhash is not installed.
+
+        Raises:
+            InputError: The hasher has no encoder.
+        """
+        from llmhash.export import to_sentence_transformer
+
+        if self.encoder is None:
+            raise InputError("this hasher has no encoder, so it cannot become a SentenceTransformer.")
+        model = to_sentence_transformer(self.encoder, self.head)
+        if folder is not None:
+            model.save_pretrained(str(folder))
+        return model
+
+
+def corpus_digest(corpus: Documents | NDArray[np.float32]) -> str:
+    """Hexadecimal digest of a corpus's texts, or of its vectors."""
+    digest = hashlib.blake2b(digest_size=16)
+    if isinstance(corpus, Documents):
+        for text in corpus.texts:
+            digest.update(text.encode(errors="surrogatepass") + b"\0")
+    else:
+        digest.update(np.ascontiguousarray(corpus, dtype="<f4").tobytes())
+    return digest.hexdigest()
+
+
+def _as_vectors(queries: TextsOrVectors | None) -> NDArray[np.float32] | None:
+    if queries is None or isinstance(queries, np.ndarray):
+        return queries if queries is None else np.asarray(queries, dtype=np.float32)
+    raise InputError("the corpus is vectors, so the queries must be vectors too, not texts.")

@@ -1,0 +1,145 @@
+"""A hasher on disk: `hasher.json`, `head.safetensors` and the model card `README.md`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmhash import model_card
+from llmhash.errors import FormatError, InputError
+
+_FORMAT = 1
+_CONFIG = "hasher.json"
+_WEIGHTS = "head.safetensors"
+_FIELDS = {"bits", "dim", "fingerprint", "encoder", "recipe", "training", "measurements"}
+
+
+def write_hasher(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, NDArray[np.float32]]) -> Path:
+    """Write a hasher's files, each whole or not at all; `hasher.json`, which names the rest, comes last.
+
+    Raises:
+        InputError: The folder holds something that is not a hasher.
+    """
+    from safetensors.numpy import save
+
+    refuse_foreign_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    # safetensors stores an array's memory as it lies, whatever its strides say.
+    weights = save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
+    stored = {"format": _FORMAT, **config, "weights_digest": _digest(weights)}
+    _replace(folder / _WEIGHTS, weights)
+    _replace(folder / "README.md", model_card.render(stored).encode())
+    _replace(folder / _CONFIG, (json.dumps(stored, indent=2) + "\n").encode())
+    return folder
+
+
+def read_hasher(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
+    """The contents of `hasher.json` and the head's tensors, both checked.
+
+    Raises:
+        FormatError: A file is missing, truncated, corrupt or of a newer version.
+    """
+    config = read_config(folder)
+    tensors = _read_weights(folder / _WEIGHTS, config["weights_digest"])
+    if tensors["weight"].shape != (config["bits"], config["dim"]):
+        raise FormatError(f"{folder}: {_CONFIG} and {_WEIGHTS} do not belong together.")
+    return config, tensors
+
+
+def is_hasher(folder: Path) -> bool:
+    """Whether `folder` holds a saved hasher."""
+    return (folder / _CONFIG).is_file()
+
+
+def refuse_foreign_folder(folder: Path) -> None:
+    """Raise `InputError` where saving to `folder` would mix a hasher with something else."""
+    if folder.exists() and not (folder.is_dir() and (is_hasher(folder) or not any(folder.iterdir()))):
+        raise InputError(f"{folder} exists and is not a hasher; choose another folder.")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The checked contents of a hasher's `hasher.json`.
+
+    Raises:
+        FormatError: It is missing, no JSON, incomplete or of a newer version.
+    """
+    path = folder / _CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        version = config["format"]
+        missing = {
+            "bits",
+            "dim",
+            "fingerprint",
+            "weights_digest",
+            "encoder",
+            "recipe",
+            "training",
+            "measurements",
+        }
+        missing -= config.keys()
+    except FileNotFoundError:
+        raise FormatError(f"{folder} holds no {_CONFIG}: it is not a hasher.") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise FormatError(f"{path} is damaged ({error}); fit the hasher again.") from None
+    if version > _FORMAT:
+        raise FormatError(f"{path} was written by a newer llmhash (format {version}); upgrade to read it.")
+    if missing:
+        raise FormatError(f"{path} lacks {', '.join(sorted(missing))}; fit the hasher again.")
+    return dict(config)
+
+
+def _read_weights(path: Path, digest: str) -> dict[str, NDArray[np.float32]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        data = path.read_bytes()
+        if _digest(data) != digest:
+            raise FormatError(f"{path} is truncated or damaged: it is not the file that was saved.")
+        tensors = dict(load(data))
+    except FileNotFoundError:
+        raise FormatError(f"{path} is missing.") from None
+    except SafetensorError as error:
+        raise FormatError(f"{path} is no safetensors file ({error}).") from None
+    if "weight" not in tensors:
+        raise FormatError(f"{path} holds no head.")
+    return tensors
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def fetch_hasher(source: str, revision: str | None = None) -> Path:
+    """The folder of a local hasher, or of one fetched from the hub (`owner/name`).
+
+    Raises:
+        InputError: It is neither.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        return folder
+    if source.count("/") != 1 or source.startswith((".", "/", "~")):
+        raise InputError(f"{source} is no folder (nor a hub id owner/name) that holds a hasher.")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(source, revision=revision, allow_patterns=[_CONFIG, _WEIGHTS]))
+    except Exception as error:  # the hub client raises many kinds; each means that it cannot be had
+        raise InputError(
+            f"{source} is no local folder, and the hub did not give it ({type(error).__name__})."
+        ) from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or, after an interruption, as it was."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(data)
+    temporary.replace(path)

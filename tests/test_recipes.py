@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+import yaml
+from llmhash.heads.registry import HEADS, fit_head
+
+from llmhash.errors import InputError
+from llmhash.heads.base import TrainingFeatures
+from llmhash.recipes import load_recipe, recipe_names, recipe_path
+
+
+def test_every_head_has_a_recipe() -> None:
+    assert set(HEADS) <= set(recipe_names())
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_shipped_recipe_loads_and_fits(name: str, encoder, sentences) -> None:
+    recipe = load_recipe(name, bits=8, options={"steps": 3} if name == "distill" else None)
+    assert recipe.name == name
+    assert recipe.description
+    assert recipe.paper
+    features = TrainingFeatures(encoder.encode(sentences, "document"))
+    head = fit_head(recipe.head, features, recipe.bits, seed=recipe.seed, options=recipe.options)
+    assert (head.bits, head.dim) == (8, encoder.dim)
+
+
+def test_settings_are_replaced() -> None:
+    recipe = load_recipe("itq", bits=32, seed=7, pseudo_queries=5, options={"iterations": 3})
+    assert (recipe.bits, recipe.seed, recipe.pseudo_queries) == (32, 7, 5)
+    assert recipe.options == {"iterations": 3}
+
+
+def test_a_recipe_survives_its_own_yaml(tmp_path) -> None:
+    recipe = load_recipe("distill", bits=48)
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(recipe.to_dict()))
+    assert load_recipe(str(path)) == recipe
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("head: itq\nbist: 64\n", "unknown setting 'bist'; did you mean bits"),
+        ("head: itq\nencoder: {nam: minilm}\n", "section `encoder`: unknown setting 'nam'"),
+        ("bits: 64\n", "names no `head`"),
+        ("- itq\n", "a YAML mapping is expected"),
+        ("head: [itq\n", "not valid YAML"),
+        ("head: itq\ntraining: 5\n", "section `training` must be a mapping"),
+        ("head: distill\nobjectives: {a: 1}\ntraining: {a: 2}\n", "a stands under both"),
+        ("head: itq\nbits: many\n", "bits must be a whole number"),
+        ("head: itq\nseed: -1\n", "seed must be a whole number from 0"),
+    ],
+)
+def test_a_bad_recipe_is_refused(tmp_path, content: str, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        load_recipe(str(path))
+
+
+def test_unknown_names_list_the_nearest() -> None:
+    with pytest.raises(InputError, match="unknown recipe 'itk'; did you mean itq"):
+        recipe_path("itk")
+    with pytest.raises(InputError, match="does not exist"):
+        recipe_path("none.yaml")
+
+
+def test_yaml_cannot_run_code(tmp_path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("head: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(InputError, match="not valid YAML"):
+        load_recipe(str(path))
