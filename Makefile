@@ -15,7 +15,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[offline,faiss,train,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[offline,openvino,faiss,train,dev]"
 	touch $@
 
 # Runs the commands of the README's quickstart, in order, in a folder of their own.

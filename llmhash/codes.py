@@ -19,8 +19,8 @@ from llmhash.errors import FormatError, InputError
 
 MAX_BITS = 4096
 _FORMAT = 1
-# Rows of the left operand that `hamming` handles at a time: bounds the (rows, m, words) intermediate.
-_HAMMING_BLOCK_BYTES = 1 << 26
+# Distances that `hamming` computes at a time: their words stay in the cache.
+_HAMMING_BLOCK = 1 << 18
 
 
 def check_bits(bits: int) -> int:
@@ -109,12 +109,13 @@ class Codes:
         """Pairwise Hamming distances, uint16 (n, m). The reference; a search belongs to an index."""
         if self.bits != other.bits:
             raise InputError(f"codes of {self.bits} and {other.bits} bits cannot be compared.")
-        left, right = _as_words(self.packed), _as_words(other.packed)
-        out = np.empty((len(self), len(other)), dtype=np.uint16)
-        step = max(1, _HAMMING_BLOCK_BYTES // max(1, right.nbytes))
+        left, right = _as_words(self.packed), _as_words(other.packed).T.copy()
+        out = np.zeros((len(self), len(other)), dtype=np.uint16)
+        step = max(1, _HAMMING_BLOCK // max(1, len(other)))
         for start in range(0, len(left), step):
-            differing = left[start : start + step, None, :] ^ right[None, :, :]
-            out[start : start + step] = np.bitwise_count(differing).sum(axis=-1, dtype=np.uint16)
+            rows = slice(start, start + step)
+            for word in range(len(right)):
+                out[rows] += np.bitwise_count(left[rows, word, None] ^ right[word])
         return out
 
     def __len__(self) -> int:

@@ -38,7 +38,7 @@ def test_hamming_counts_differing_bits(bits: int, seed: int) -> None:
 def test_hamming_in_blocks_equals_hamming_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     codes = Codes.pack(random_bits(50, 100))
     whole = codes.hamming(codes)
-    monkeypatch.setattr("llmhash.codes._HAMMING_BLOCK_BYTES", 1)
+    monkeypatch.setattr("llmhash.codes._HAMMING_BLOCK", 1)
     np.testing.assert_array_equal(codes.hamming(codes), whole)
 
 
@@ -67,7 +67,12 @@ def test_save_and_load(tmp_path, mmap: bool) -> None:
     loaded = Codes.load(tmp_path / "queries.npy", mmap=mmap)
     assert loaded.bits == 20
     np.testing.assert_array_equal(loaded.packed, codes.packed)
-    assert describe_codes(tmp_path / "queries.npy") == {"format": 1, "bits": 20, "side": "query", "hasher": "abc"}
+    assert describe_codes(tmp_path / "queries.npy") == {
+        "format": 1,
+        "bits": 20,
+        "side": "query",
+        "hasher": "abc",
+    }
 
 
 def test_load_refuses_what_it_cannot_read(tmp_path) -> None:

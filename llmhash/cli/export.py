@@ -1,0 +1,23 @@
+"""`llmhash export`: a hasher as a plain SentenceTransformer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llmhash.cli.console import stdout
+from llmhash.cli.options import Output
+
+
+def export(hasher: Path, output: Output) -> None:
+    """Write a hasher as a plain SentenceTransformer, which gives the same codes without llmhash.
+
+    There, `SentenceTransformer(FOLDER).encode(texts, precision="ubinary")` encodes documents and
+    `encode_query(...)` queries.
+    """
+    from llmhash.errors import InputError
+    from llmhash.hasher import Hasher
+
+    if output.exists() and any(output.iterdir()):
+        raise InputError(f"{output} exists and is not empty; choose another --output.")
+    Hasher.load(hasher).to_sentence_transformers(output)
+    stdout.print(f"wrote {output}", highlight=False)
