@@ -240,7 +240,7 @@ class Hasher:
         return bool(self.training.get("corpus") == corpus_digest(corpus))
 
     def add_measurements(self, report: Mapping[str, Any]) -> None:
-        """Take the rows of an evaluation's report into the model card, in place of earlier ones of that data."""
+        """Take an evaluation's rows into the model card, in place of earlier ones of that data."""
         place = {"data": report["data"], "split": report["split"]}
         kept = [row for row in self.measurements if {key: row[key] for key in place} != place]
         self.measurements = kept + [{**place, **row} for row in report["rows"] if row["scoring"] != "float"]

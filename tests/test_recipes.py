@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from llmhash.heads.registry import HEADS, fit_head
 
 from llmhash.errors import InputError
 from llmhash.heads.base import TrainingFeatures
+from llmhash.heads.registry import HEADS, fit_head
 from llmhash.recipes import load_recipe, recipe_names, recipe_path
 
 

@@ -46,7 +46,7 @@ class StubHasher:
         (folder / "stub.json").write_text(json.dumps([self.bits, self.seed, self.texts]))
 
     @classmethod
-    def load(cls, folder):
+    def load(cls, folder, device=None):
         return cls(*json.loads((Path(folder) / "stub.json").read_text()))
 
 

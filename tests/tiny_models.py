@@ -1,4 +1,4 @@
-"""Fixtures: tiny models of the real architectures, made on the spot (random weights, a vocabulary of letters)."""
+"""Fixtures: tiny models of the real architectures: random weights, a vocabulary of letters."""
 
 from __future__ import annotations
 

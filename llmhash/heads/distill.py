@@ -46,7 +46,8 @@ class DistillOptions:
         temperature: T of the teacher's distribution. Lower trusts only the nearest documents, higher also
             shapes the far ranking, at the price of the top ten.
         asymmetric: Weight of the asymmetric score's loss.
-        symmetric: Weight of the Hamming score's loss. 0 buys a little asymmetric quality with much Hamming.
+        symmetric: Weight of the Hamming score's loss. As much as the asymmetric one's costs both scorings; 0
+            costs Hamming.
         balance: Weight of the bit balance. Matching the teacher balances bits by itself.
         decorrelation: Weight of the bits' decorrelation; likewise.
         estimator: Through the step: one of `llmhash.binarize.ESTIMATORS`.
@@ -74,13 +75,13 @@ class DistillOptions:
 
     temperature: float = 0.025
     asymmetric: float = 1.0
-    symmetric: float = 1.0
+    symmetric: float = 0.3
     balance: float = 0.0
     decorrelation: float = 0.0
     estimator: str = "straight_through_tanh"
     gamma: float = 0.05
     source_share: float = 0.4
-    document_share: float = 0.2
+    document_share: float = 0.5
     query_noise: float = 0.0
     steps: int = 800
     batch_size: int = 128

@@ -10,8 +10,7 @@ import pytest
     "code",
     [
         "import llmhash; dir(llmhash); llmhash.Codes",
-        "import sys; sys.argv = ['llmhash', '--help']\n"
-        "import llmhash.cli\ntry: llmhash.cli.main()\nexcept SystemExit: pass",
+        "import sys, llmhash.cli\nsys.argv[1:] = []\ntry: llmhash.cli.main()\nexcept SystemExit: pass",
         "from llmhash import Collection",
     ],
 )

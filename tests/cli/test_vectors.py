@@ -93,7 +93,7 @@ def test_bad_input_is_one_sentence_and_a_failure(run, vectors, tmp_path, argumen
     result = run("fit", *arguments)
     assert result.code == 1
     assert message in " ".join(result.err.split())
-    assert result.err.startswith("error: ")
+    assert result.err.strip().startswith("error: ")
     assert "Traceback" not in result.err
 
 
