@@ -55,10 +55,10 @@ def training_features(
     cut, sources = cut_pseudo_queries(
         documents.bodies or documents.texts, documents.titles, count=pseudo_queries, seed=seed
     )
-    aside = _held_out_rows(cut, seed)
+    aside, rest = _hold_out(cut, seed)
     encoded = encoder.encode(cut, "query", progress=progress)
     held_out = HeldOut(encoded[aside], sources[aside])
-    training, training_sources = encoded[~aside], sources[~aside]
+    training, training_sources = encoded[rest], sources[rest]
     if queries:
         named = encoder.encode(list(queries), "query", progress=progress)
         training = np.concatenate([training, named])
@@ -85,10 +85,16 @@ def vector_features(
     )
 
 
-def _held_out_rows(queries: Sequence[str], seed: int) -> NDArray[np.bool_]:
-    """A mask over the pseudo-queries: those set aside. Equal ones stay on the same side."""
-    distinct = list(dict.fromkeys(queries))
-    aside = min(HELD_OUT_QUERIES, int(_HELD_OUT_SHARE * len(distinct)))
-    chosen = np.random.default_rng((seed, 1)).choice(len(distinct), aside, replace=False)
-    texts = {distinct[i] for i in chosen}
-    return np.array([query in texts for query in queries], dtype=bool)
+def _hold_out(queries: Sequence[str], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the pseudo-queries set aside, each of its text's rows the first, and rows to train on.
+
+    A text that is set aside is trained on nowhere.
+    """
+    first: dict[str, int] = {}
+    for row, query in enumerate(queries):
+        first.setdefault(query, row)
+    count = min(HELD_OUT_QUERIES, int(_HELD_OUT_SHARE * len(first)))
+    aside = np.random.default_rng((seed, 1)).choice(list(first.values()), count, replace=False)
+    texts = {queries[row] for row in aside}
+    rest = [row for row, query in enumerate(queries) if query not in texts]
+    return np.sort(aside).astype(np.int64), np.array(rest, dtype=np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from llmhash.corpora.documents import Documents
-from llmhash.errors import InputError, MissingExtraError
+from llmhash.errors import InputError
 
 
 def read_hub_corpus(
@@ -22,12 +22,9 @@ def read_hub_corpus(
 
     Raises:
         InputError: The data set cannot be reached or has no such field.
-        MissingExtraError: The package `datasets` is not installed.
     """
-    try:
-        from datasets import load_dataset
-    except ImportError:
-        raise MissingExtraError("reading a hub data set", "train") from None
+    from datasets import load_dataset
+
     try:
         rows = list(islice(load_dataset(dataset, config, split=split, streaming=True), limit))
     except Exception as error:  # the hub client raises many kinds; each means that the data cannot be had

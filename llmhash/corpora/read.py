@@ -12,7 +12,7 @@ from typing import Any
 
 from llmhash.corpora.documents import Documents, refuse_empty
 from llmhash.corpora.python_manual import PYTHON_MANUAL, python_manual
-from llmhash.errors import InputError, MissingExtraError
+from llmhash.errors import InputError
 
 #: Field names that hold a document's id, in the order in which they are looked for.
 ID_FIELDS = ("_id", "id")
@@ -30,7 +30,6 @@ def read_corpus(path: str | Path) -> Documents:
     Raises:
         InputError: The path does not exist, is of no known kind, holds no text, a malformed line (its
             number is given), or an empty or repeated id.
-        MissingExtraError: A Parquet file without pyarrow.
     """
     source = Path(path)
     if str(path) == PYTHON_MANUAL and not source.exists():
@@ -122,10 +121,8 @@ def _read_csv(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError:
-        raise MissingExtraError("reading Parquet files", "train") from None
+    import pyarrow.parquet as parquet
+
     table = parquet.ParquetFile(path)
     if "text" not in table.schema_arrow.names:
         raise InputError(f"{path} has no column `text`; its columns are {table.schema_arrow.names}.")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmhash.errors import InputError, MissingExtraError
+from llmhash.errors import InputError
 
 
 def read_vectors(path: str | Path) -> NDArray[np.float32]:
@@ -20,7 +20,6 @@ def read_vectors(path: str | Path) -> NDArray[np.float32]:
 
     Raises:
         InputError: The file is missing, unreadable, or not n equally long vectors.
-        MissingExtraError: A Parquet file without pyarrow.
     """
     source = Path(path)
     if not source.exists():
@@ -47,11 +46,9 @@ def _read_npy(path: Path) -> NDArray[Any]:
 
 
 def _read_parquet(path: Path) -> NDArray[Any]:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as parquet
-    except ImportError:
-        raise MissingExtraError("reading Parquet files", "train") from None
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
     schema = parquet.read_schema(path)
     lists = [field.name for field in schema if pa.types.is_nested(field.type)]
     named = [name for name in lists if name in ("embedding", "embeddings", "vector")] or lists

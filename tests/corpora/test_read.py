@@ -32,8 +32,9 @@ def test_text_csv_and_parquet(tmp_path) -> None:
     documents = read_corpus(tmp_path / "a.csv")
     assert (documents.ids, documents.texts) == (["x", "y"], ["one, two", "three"])
     assert documents.metadata == [{"lang": "en"}, {"lang": "de"}]
-    pa = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
     parquet.write_table(pa.table({"text": ["one", "two"], "title": ["A", None]}), tmp_path / "a.parquet")
     assert read_corpus(tmp_path / "a.parquet").texts == ["A one", "two"]
 

@@ -18,8 +18,9 @@ def test_npy_of_any_number_kind(tmp_path) -> None:
 
 @pytest.mark.parametrize("fixed", [False, True])
 def test_parquet_lists(tmp_path, fixed: bool) -> None:
-    pa = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
     kind = pa.list_(pa.float32(), 2) if fixed else pa.list_(pa.float64())
     column = pa.array([[1.0, 2.0], [3.0, 4.0]], type=kind)
     parquet.write_table(pa.table({"id": ["a", "b"], "embedding": column}), tmp_path / "v.parquet")
