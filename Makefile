@@ -33,8 +33,7 @@ lint: $(STAMP)
 
 # The exact scan beside FAISS, at one and at two threads.
 bench: $(STAMP)
-	$(BIN)/python eval/bench/flat.py --threads 1
-	$(BIN)/python eval/bench/flat.py --threads 2
+	$(BIN)/python eval/bench/flat.py --threads 1 2
 
 clean:
 	rm -rf $(VENV)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -37,7 +38,14 @@ def create(
     inputs = _inputs(corpus, embeddings)
     model = Hasher.load(hasher, device=device)
     with Retriever.create(collection, model, engine=engine, sidecar=sidecar) as retriever:
-        _add(retriever, inputs)
+        try:
+            _add(retriever, inputs)
+        except InputError:
+            # Nothing was added: leave no empty collection in the way of a second try.
+            if len(retriever.collection) == 0:
+                retriever.collection.close()
+                shutil.rmtree(collection)
+            raise
         if engine == "usearch":
             recall = retriever.collection.engine_recall(k=10)
             note(f"recall@10 of {engine} against the exact scan: {recall:.3f}")
@@ -45,14 +53,20 @@ def create(
 
 @app.command()
 def add(
-    collection: Path, corpus: CorpusPath = None, embeddings: Embeddings = None, device: Device = None
+    collection: Path,
+    corpus: CorpusPath = None,
+    embeddings: Embeddings = None,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave out known ids: resumes an interrupted add.")
+    ] = False,
+    device: Device = None,
 ) -> None:
     """Add documents to a collection."""
     from llmhash.retriever import Retriever
 
     inputs = _inputs(corpus, embeddings)
-    with Retriever.open(collection, readonly=False, device=device) as retriever:
-        _add(retriever, inputs)
+    with Retriever.open(collection, device=device) as retriever:
+        _add(retriever, {**inputs, "skip_existing": skip_existing})
 
 
 @app.command()

@@ -76,10 +76,16 @@ def _print_hits(question: str, hits: list[Hit]) -> None:
 
 def _search_codes(collection: Path, codes: Path, k: int) -> None:
     """One JSON line a code: ids and Hamming distances. Neither torch nor the model is loaded."""
-    from llmhash.codes import Codes
+    from llmhash.codes import Codes, describe_codes
     from llmhash.collection import Collection
 
     with Collection.open(collection) as opened:
+        maker = describe_codes(codes).get("hasher")
+        if maker not in (None, opened.hasher_fingerprint):
+            raise InputError(
+                f"{codes} was made by another hasher ({maker}) than {collection} "
+                f"({opened.hasher_fingerprint}); encode the queries with the collection's own."
+            )
         distances, rows = opened.search(Codes.load(codes), k)
         for query_distances, query_rows in zip(distances, rows, strict=True):
             found = query_rows[query_rows >= 0]

@@ -66,6 +66,9 @@ def test_the_main_path(run, folder, recipe, tmp_path, monkeypatch) -> None:
     assert exported.code == 0, exported.err
     assert (tmp_path / "plain" / "modules.json").is_file()
 
+    again = run("index", "add", "c", "--corpus", folder, "--skip-existing")
+    assert "added 0 documents" in again.out, again.err
+
     for arguments, message in [
         (["index", "add", "c", "--corpus", folder], "already holds"),
         (["search", "c", " "], "empty"),

@@ -97,6 +97,32 @@ def test_bad_input_is_one_sentence_and_a_failure(run, vectors, tmp_path, argumen
     assert "Traceback" not in result.err
 
 
+def test_a_foreign_hasher_is_refused(run, vectors, tmp_path) -> None:
+    run("fit", "--embeddings", "docs.npy", "--bits", 16, "--output", "one")
+    run("fit", "--head", "lsh", "--embeddings", "docs.npy", "--bits", 16, "--output", "two")
+    run("index", "create", "c", "--hasher", "one", "--embeddings", "docs.npy")
+    run("encode", "two", "queries.npy", "--side", "query", "--output", "q.npy")
+    refused = run("search", "c", "--codes", "q.npy")
+    assert refused.code == 1
+    assert "was made by another hasher" in refused.err
+    (tmp_path / "c" / "hasher" / "hasher.json").write_bytes((tmp_path / "two" / "hasher.json").read_bytes())
+    (tmp_path / "c" / "hasher" / "head.safetensors").write_bytes(
+        (tmp_path / "two" / "head.safetensors").read_bytes()
+    )
+    refused = run("search", "c", "a question")
+    assert refused.code == 1
+    assert "was built by another hasher" in refused.err
+
+
+def test_a_refused_create_leaves_nothing_behind(run, vectors, tmp_path) -> None:
+    run("fit", "--embeddings", "docs.npy", "--bits", 8, "--output", "hasher")
+    np.save(tmp_path / "narrow.npy", vectors[:, :5])
+    refused = run("index", "create", "c", "--hasher", "hasher", "--embeddings", "narrow.npy")
+    assert refused.code == 1
+    assert not (tmp_path / "c").exists()
+    assert run("index", "create", "c", "--hasher", "hasher", "--embeddings", "docs.npy").code == 0
+
+
 def test_bad_paths(run, vectors, tmp_path) -> None:
     run("fit", "--embeddings", "docs.npy", "--bits", 8, "--output", "hasher")
     for arguments, message in [
