@@ -5,7 +5,6 @@ Every method is a recipe over shared parts; `distill` and `fit` are shorthands t
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from llmhash.codes import check_bits
-from llmhash.errors import InputError
+from llmhash.errors import InputError, suggest
 
 if TYPE_CHECKING:
     from llmhash.encoders.base import Encoder
@@ -123,7 +122,7 @@ def recipe_path(name: str) -> Path:
             raise InputError(f"the recipe file {name} does not exist.")
         return path
     if name not in recipe_names():
-        raise InputError(f"unknown recipe {name!r}{nearest(name, recipe_names())}")
+        raise InputError(f"unknown recipe {name!r}; {suggest(name, recipe_names())}")
     return _folder() / f"{name}.yaml"
 
 
@@ -167,12 +166,6 @@ def with_options(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
     )
 
 
-def nearest(name: str, known: list[str]) -> str:
-    """How an error about an unknown name ends: the nearest known ones, or all of them."""
-    close = difflib.get_close_matches(name, known, n=3)
-    return f"; did you mean {' or '.join(close)}?" if close else f"; known are {', '.join(known)}."
-
-
 def _parse(content: Any, path: Path) -> Recipe:
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no recipe: a YAML mapping is expected.")
@@ -197,7 +190,7 @@ def _refuse_unknown(content: Mapping[str, Any], schema: type, place: str) -> Non
     known = [entry.name for entry in fields(schema)]
     for key in content:
         if key not in known:
-            raise InputError(f"{place}: unknown setting {key!r}{nearest(str(key), known)}")
+            raise InputError(f"{place}: unknown setting {key!r}; {suggest(str(key), known)}")
 
 
 @cache

@@ -34,13 +34,14 @@ def info(
 def _describe(path: Path) -> dict[str, Any]:
     from llmhash.codes import Codes, describe_codes
     from llmhash.collection import Collection
+    from llmhash.collection.manifest import NAME as MANIFEST
     from llmhash.hasher_files import is_hasher, read_config
 
     if is_hasher(path):
         config = read_config(path)
         config["training"] = {k: v for k, v in config["training"].items() if k != "bit_balance"}
         return {"kind": "hasher", **config}
-    if (path / "collection.json").is_file():
+    if (path / MANIFEST).is_file():
         with Collection.open(path) as opened:
             return {"kind": "collection", **opened.info()}
     if path.suffix == ".npy" and path.is_file():

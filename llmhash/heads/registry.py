@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
 from llmhash.codes import check_bits
-from llmhash.errors import InputError
+from llmhash.errors import InputError, suggest
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.projection import fit_itq, fit_lsh, fit_pca
@@ -45,7 +44,7 @@ def fit_head(
     known = head_options(name)
     for option in given:
         if option not in known:
-            raise InputError(f"the head {name} has no option {option!r}; {_suggest(option, known)}.")
+            raise InputError(f"the head {name} has no option {option!r}; {suggest(option, known)}")
     return _FITS[name](features, check_bits(bits), seed, given, progress)
 
 
@@ -56,7 +55,7 @@ def head_options(name: str) -> tuple[str, ...]:
         InputError: There is no head of that name.
     """
     if name not in _FITS:
-        raise InputError(f"there is no head {name!r}; {_suggest(name, HEADS)}.")
+        raise InputError(f"there is no head {name!r}; {suggest(name, HEADS)}")
     if name == "itq":
         return ("iterations",)
     if name == "distill":
@@ -98,11 +97,3 @@ _FITS: dict[str, _Fit] = {
 }
 #: Names that `fit_head` knows.
 HEADS = tuple(_FITS)
-
-
-def _suggest(wrong: str, known: Iterable[str]) -> str:
-    names = list(known)
-    if not names:
-        return "it takes none"
-    near = difflib.get_close_matches(wrong, names, n=3)
-    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
