@@ -24,6 +24,7 @@ from llmhash.errors import InputError
 from llmhash.index.base import NO_KEY
 from llmhash.index.checks import allowed_rows, check_codes, check_k
 from llmhash.index.jit import frozen
+from llmhash.index.scan import word_count
 from llmhash.index.sharing import Mask, Rows, query_bounds, row_bounds, sample_rows, worth_copying
 from llmhash.index.tables import (
     NO_FLOOR,
@@ -35,7 +36,6 @@ from llmhash.index.tables import (
     make_tables,
     score_tables,
     scores_of,
-    word_count,
 )
 from llmhash.index.threads import run, thread_count
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from llmhash.codes import Codes
 from llmhash.errors import InputError
+from llmhash.index.base import Selection
 
 
 def check_codes(codes: Codes | NDArray[np.uint8], bits: int) -> Codes:
@@ -45,32 +46,52 @@ def check_k(k: int) -> int:
     return int(k)
 
 
+def check_radius(radius: int, bits: int) -> int:
+    """Return `radius`, or raise `InputError` unless it is a whole number from 0 to `bits`."""
+    whole = isinstance(radius, int | np.integer) and not isinstance(radius, bool)
+    if not whole or not 0 <= radius <= bits:
+        raise InputError(f"radius must be a whole number from 0 to {bits}, not {radius!r}.")
+    return int(radius)
+
+
 def allowed_rows(
-    allow: NDArray[np.bool_] | NDArray[np.int64] | None, count: int, keys: NDArray[np.int64] | None = None
+    allow: Selection | None,
+    count: int,
+    keys: NDArray[np.int64] | None = None,
+    deny: Selection | None = None,
 ) -> NDArray[np.bool_] | None:
-    """The boolean mask (count,) over rows that `allow` stands for; None where every row is allowed.
+    """The boolean mask (count,) over the rows that may be returned; None where every row may.
 
     Args:
-        allow: A boolean mask over the rows, or keys (those that no row has are passed over), or None.
+        allow: A boolean mask over the rows, or keys (those that no row has are passed over), or None for all.
         count: Number of rows.
         keys: int64 (count,), the rows' keys; by default their numbers.
+        deny: Rows that may not be returned, likewise; None for none.
 
     Raises:
         InputError: A mask of another length, or neither booleans nor whole numbers.
     """
-    if allow is None:
-        return None
-    array: NDArray[Any] = np.asarray(allow)
+    mask = None if allow is None else _as_mask("allow", allow, count, keys)
+    if deny is not None:
+        kept = ~_as_mask("deny", deny, count, keys)
+        mask = kept if mask is None else mask & kept
+    return None if mask is None or mask.all() else mask
+
+
+def _as_mask(
+    name: str, selection: Selection, count: int, keys: NDArray[np.int64] | None
+) -> NDArray[np.bool_]:
+    array: NDArray[Any] = np.asarray(selection)
     if array.ndim != 1 or (array.dtype.kind not in "biu" and array.size):
-        raise InputError(f"allow must be a boolean mask or keys, not {array.dtype} of shape {array.shape}.")
-    mask: NDArray[np.bool_]
+        raise InputError(f"{name} must be a boolean mask or keys, not {array.dtype} of shape {array.shape}.")
     if array.dtype == np.bool_:
         if len(array) != count:
-            raise InputError(f"allow is a mask of {len(array)} rows, and the index holds {count}.")
-        mask = array
-    elif keys is None:
+            raise InputError(f"{name} is a mask of {len(array)} rows, and the index holds {count}.")
+        return array
+    mask: NDArray[np.bool_]
+    if keys is None:
         mask = np.zeros(count, np.bool_)
         mask[array[(array >= 0) & (array < count)].astype(np.int64)] = True
     else:
         mask = np.isin(keys, array)
-    return None if mask.all() else mask
+    return mask

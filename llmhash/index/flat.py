@@ -6,13 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmhash.codes import Codes, bytes_per_code, check_bits
-from llmhash.index.base import NO_KEY
-from llmhash.index.checks import allowed_rows, check_codes, check_k, check_keys
+from llmhash.index.base import NO_KEY, Found, FoundInRange, Selection
+from llmhash.index.checks import allowed_rows, check_codes, check_k, check_keys, check_radius
 from llmhash.index.growing import extended
-from llmhash.index.scan import Found, Words, nearest_rows
+from llmhash.index.ranges import rows_within
+from llmhash.index.scan import Words, as_words, nearest_rows, word_count
 from llmhash.index.threads import thread_count
-
-_WORD_BYTES = 8
 
 
 class FlatIndex:
@@ -28,7 +27,7 @@ class FlatIndex:
 
     def __init__(self, bits: int) -> None:
         self.bits = check_bits(bits)
-        self._words: Words = np.empty((0, _words_for(bytes_per_code(self.bits))), np.uint64)
+        self._words: Words = np.empty((0, word_count(bytes_per_code(self.bits))), np.uint64)
         self._keys: NDArray[np.int64] | None = None
         self._count = 0
 
@@ -52,7 +51,7 @@ class FlatIndex:
         """
         index = cls(bits)
         codes = check_codes(packed, index.bits)
-        index._words = _as_words(codes.packed)
+        index._words = as_words(codes.packed)
         index._keys = None if keys is None else check_keys(keys, len(codes))
         index._count = len(codes)
         return index
@@ -77,7 +76,7 @@ class FlatIndex:
             labels = np.arange(self._count, count) if keys is None else check_keys(keys, len(fresh))
             before = np.arange(self._count) if self._keys is None else self._keys
             self._keys = extended(before, self._count, labels)
-        self._words = extended(self._words, self._count, _as_words(fresh.packed))
+        self._words = extended(self._words, self._count, as_words(fresh.packed))
         self._count = count
 
     def search(
@@ -85,7 +84,8 @@ class FlatIndex:
         queries: Codes | NDArray[np.uint8],
         k: int,
         *,
-        allow: NDArray[np.bool_] | NDArray[np.int64] | None = None,
+        allow: Selection | None = None,
+        deny: Selection | None = None,
         threads: int | None = None,
     ) -> Found:
         """The `k` nearest codes of each query, by (distance, insertion).
@@ -95,6 +95,7 @@ class FlatIndex:
             k: Neighbours a query, at least 1.
             allow: Only these may be returned: a boolean mask over the rows in insertion order, or keys (those
                 that the index does not hold are passed over).
+            deny: These may not be returned, though `allow` may name them.
             threads: Threads to use; by default `LLMHASH_THREADS`, else the usable cores.
 
         Returns:
@@ -104,25 +105,81 @@ class FlatIndex:
         Raises:
             InputError: An argument does not fit the index.
         """
-        asked = _as_words(check_codes(queries, self.bits).packed)
-        words, keys = self._words[: self._count], self._keys
-        if keys is not None:
-            keys = keys[: self._count]
-        allowed = allowed_rows(allow, self._count, keys)
+        asked = as_words(check_codes(queries, self.bits).packed)
+        words, allowed = self._words[: self._count], self._allowed(allow, deny)
         distances, rows = nearest_rows(words, asked, check_k(k), self.bits, allowed, thread_count(threads))
-        if keys is not None and len(keys):
-            rows = np.where(rows == NO_KEY, NO_KEY, keys[rows])
-        return distances, rows
+        return distances, self._keys_of(rows)
 
+    def range_search(
+        self,
+        queries: Codes | NDArray[np.uint8],
+        radius: int,
+        *,
+        allow: Selection | None = None,
+        deny: Selection | None = None,
+        threads: int | None = None,
+    ) -> FoundInRange:
+        """All codes within a Hamming distance of each query, by (distance, insertion).
 
-def _words_for(size: int) -> int:
-    return -(-size // _WORD_BYTES)
+        Args:
+            queries: q codes of the index's width.
+            radius: The largest distance, from 0 to `bits`.
+            allow: As for `search`.
+            deny: As for `search`.
+            threads: As for `search`.
 
+        Returns:
+            `lims` int64 (q + 1,), distances uint16 (lims[q],) and keys int64 (lims[q],): what query i found
+            stands from lims[i] up to lims[i + 1].
 
-def _as_words(packed: NDArray[np.uint8]) -> Words:
-    """Packed codes (n, B) as 64-bit words (n, ceil(B / 8)): a view where that can be, else a padded copy."""
-    if packed.shape[1] % _WORD_BYTES or not packed.flags.c_contiguous or packed.ctypes.data % _WORD_BYTES:
-        padded = np.zeros((len(packed), _words_for(packed.shape[1]) * _WORD_BYTES), np.uint8)
-        padded[:, : packed.shape[1]] = packed
-        packed = padded
-    return np.asarray(packed).view(np.uint64)
+        Raises:
+            InputError: An argument does not fit the index.
+        """
+        asked = as_words(check_codes(queries, self.bits).packed)
+        radii = np.full(len(asked), check_radius(radius, self.bits))
+        words, allowed = self._words[: self._count], self._allowed(allow, deny)
+        lims, distances, rows = rows_within(words, asked, radii, allowed, thread_count(threads))
+        return lims, distances, self._keys_of(rows)
+
+    def search_with_ties(
+        self,
+        queries: Codes | NDArray[np.uint8],
+        k: int,
+        *,
+        allow: Selection | None = None,
+        deny: Selection | None = None,
+        threads: int | None = None,
+    ) -> FoundInRange:
+        """The `k` nearest codes of each query and all others at the k-th one's distance.
+
+        Short codes tie often, and which of those at the last distance are among the first k is but their
+        insertion.
+
+        Args:
+            queries: q codes of the index's width.
+            k: Neighbours a query, at least 1.
+            allow: As for `search`.
+            deny: As for `search`.
+            threads: As for `search`.
+
+        Returns:
+            As `range_search`, with at least k codes a query unless fewer qualify.
+
+        Raises:
+            InputError: An argument does not fit the index.
+        """
+        asked = as_words(check_codes(queries, self.bits).packed)
+        words, allowed, most = self._words[: self._count], self._allowed(allow, deny), thread_count(threads)
+        nearest, _ = nearest_rows(words, asked, check_k(k), self.bits, allowed, most)
+        radii = np.minimum(nearest[:, -1].astype(np.int64), self.bits)
+        lims, distances, rows = rows_within(words, asked, radii, allowed, most)
+        return lims, distances, self._keys_of(rows)
+
+    def _allowed(self, allow: Selection | None, deny: Selection | None) -> NDArray[np.bool_] | None:
+        keys = None if self._keys is None else self._keys[: self._count]
+        return allowed_rows(allow, self._count, keys, deny)
+
+    def _keys_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        if self._keys is None or not self._count:
+            return rows
+        return np.where(rows == NO_KEY, NO_KEY, self._keys[rows])

@@ -12,8 +12,8 @@ _OCTET = 8
 _QUERIES_PER_GROUP = 64
 # Copying an allowed code out of its row costs about as much as comparing this many words where they are.
 _COPY_COST = 25
-# A sample is one row in 64, and as each costs a trip to memory, 64 a query and 2,048 at most; fewer than 256
-# tell too little.
+# A sample is one row in 64, and as each costs a trip to memory, 64 a query, one a neighbour, and 2,048 at
+# most; fewer than 256 tell too little.
 _SAMPLE_SHARE, _SAMPLE_A_QUERY, _SAMPLE_MOST, _SAMPLE_LEAST = 64, 64, 2048, 256
 
 
@@ -34,9 +34,9 @@ def row_bounds(count: int, groups: int, threads: int) -> list[int]:
     return [count * part // ranges for part in range(ranges + 1)]
 
 
-def sample_rows(count: int, allowed: Mask | None, queries: int) -> Rows:
+def sample_rows(count: int, allowed: Mask | None, queries: int, k: int = 0) -> Rows:
     """Some allowed rows, evenly spread and in order; none where a sample would tell or save too little."""
-    most = min(_SAMPLE_MOST, _SAMPLE_A_QUERY * queries)
+    most = min(_SAMPLE_MOST, _SAMPLE_A_QUERY * queries + k)
     if most < _SAMPLE_LEAST:
         return np.empty(0, np.int64)
     rows = None if allowed is None else np.flatnonzero(allowed)

@@ -11,6 +11,7 @@ from llmhash.codes import Codes, check_bits
 from llmhash.errors import InputError
 from llmhash.index.base import NO_KEY
 from llmhash.index.jit import frozen
+from llmhash.index.scan import word_count
 from llmhash.index.sharing import Rows
 
 Bytes = NDArray[np.uint8]
@@ -98,11 +99,6 @@ def scores_of(ranks: Ranks) -> Floats:
     """
     bits = ((ranks + 0xFFFF) >> 16).astype(np.int32)
     return np.where(bits < 0, bits ^ 0x7FFFFFFF, bits).astype(np.int32).view(np.float32)
-
-
-def word_count(size: int) -> int:
-    """The 64-bit words that `size` bytes take."""
-    return -(-size // _WORD_BYTES)
 
 
 def check_logits(logits: ArrayLike) -> NDArray[Any]:

@@ -41,10 +41,9 @@ def splat(builder: Any, word: Any, count: int) -> Any:
     return builder.shuffle_vector(first, blank, ir.Constant(ir.VectorType(_INDEX, count), [0] * count))
 
 
-def every(builder: Any, vector: Any, first: int, step: int) -> Any:
-    """The lanes first, first + step, ... of a vector."""
-    lanes = list(range(first, vector.type.count, step))
-    return builder.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(_INDEX, len(lanes)), lanes))
+def picked(builder: Any, vectors: tuple[Any, Any], lanes: list[int]) -> Any:
+    """Lanes of two vectors, those of the second numbered on from those of the first."""
+    return builder.shuffle_vector(*vectors, ir.Constant(ir.VectorType(_INDEX, len(lanes)), lanes))
 
 
 def array_data(context: Any, builder: Any, signature: Any, args: Any, index: int) -> Any:
@@ -56,6 +55,17 @@ def load(builder: Any, data: Any, index: Any, kind: Any = WORD) -> Any:
     """A word, or a vector of them, from the word `index` on."""
     address = builder.gep(builder.bitcast(data, WORD.as_pointer()), [index], source_etype=WORD)
     return builder.load(builder.bitcast(address, kind.as_pointer()), align=8, typ=kind)
+
+
+def load_first(builder: Any, data: Any, index: Any, lanes: Any, count: int) -> Any:
+    """The first `lanes` of the `count` words from the word `index` on, then zeros; nothing beyond is read."""
+    kind = words(count)
+    address = builder.gep(builder.bitcast(data, WORD.as_pointer()), [index], source_etype=WORD)
+    address = builder.bitcast(address, kind.as_pointer())
+    wanted = builder.icmp_unsigned("<", ir.Constant(kind, list(range(count))), splat(builder, lanes, count))
+    signature = ir.FunctionType(kind, [address.type, _INDEX, wanted.type, kind])
+    function = cgutils.get_or_insert_function(builder.module, signature, f"llvm.masked.load.v{count}i64.p0")
+    return builder.call(function, [address, ir.Constant(_INDEX, 8), wanted, repeated(0, count)])
 
 
 def each(builder: Any, name: str, *vectors: Any) -> Any:

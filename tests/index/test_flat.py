@@ -1,3 +1,4 @@
+import sys
 import threading
 from pathlib import Path
 
@@ -9,6 +10,10 @@ from hypothesis import strategies as st
 from llmhash.codes import Codes, bytes_per_code
 from llmhash.errors import InputError
 from llmhash.index import FlatIndex, Index
+from llmhash.index.base import RangeIndex
+from llmhash.index.jit import frozen
+from llmhash.index.ranges import _scan_part as _collect_part
+from llmhash.index.scan import _scan_part
 
 LIGHT = settings(
     max_examples=60,
@@ -42,7 +47,17 @@ def test_equals_the_reference(reference, make_codes, bits, count, queries, k, di
     assert_same(index.search(asked, k, threads=threads), reference(documents, asked, k))
 
 
-@pytest.mark.parametrize("bits", [7, 64, 128, 192, 256, 300, 1024])
+@pytest.mark.parametrize("first", range(1, 321, 40))
+def test_every_width(reference, make_codes, first):
+    for bits in range(first, first + 40):
+        documents, asked = make_codes(83, bits, bits, distinct=70), make_codes(5, bits, bits + 1)
+        index = FlatIndex.from_packed(documents, bits)
+        for queries in (asked, asked[:1]):
+            for k in (1, 10, 90):
+                assert_same(index.search(queries, k, threads=1), reference(documents, queries, k))
+
+
+@pytest.mark.parametrize("bits", [7, 64, 128, 192, 256, 300, 512, 1024])
 @pytest.mark.parametrize("count", [15, 16, 17, 5000, 40_003])
 @pytest.mark.parametrize("queries", [1, 3, 4, 9, 70])
 def test_every_path_equals_the_reference(reference, make_codes, bits, count, queries):
@@ -64,6 +79,18 @@ def test_rows_are_shared_among_threads(reference, make_codes, bits, monkeypatch)
     for k in (1, 50, 1500, 4000):
         assert_same(index.search(asked, k, threads=4), reference(documents, asked, k))
         assert_same(index.search(asked, k, allow=mask, threads=4), reference(documents, asked, k, mask=mask))
+
+
+@pytest.mark.parametrize("bits", [256, 512, 768, 1024, 4096])
+def test_long_codes_in_clusters(reference, make_codes, bits):
+    """A query's limit is far below most codes' distances, and comparing them ends early."""
+    rng = np.random.default_rng(bits)
+    documents = make_codes(4000, bits, 1, distinct=50) ^ Codes.pack(rng.random((4000, bits)) < 0.1).packed
+    asked = make_codes(20, bits, 1, distinct=50)
+    index = FlatIndex.from_packed(documents, bits)
+    for k in (1, 10, 100):
+        assert_same(index.search(asked, k, threads=1), reference(documents, asked, k))
+        assert_same(index.search(asked[:2], k, threads=1), reference(documents, asked[:2], k))
 
 
 def test_a_misleading_sample_changes_nothing(reference):
@@ -134,6 +161,29 @@ def test_allowed_rows_and_keys(reference, make_codes, bits, share, queries, k, w
     )
 
 
+@LIGHT
+@given(
+    shares=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    as_keys=st.tuples(st.booleans(), st.booleans()),
+    only_deny=st.booleans(),
+    with_keys=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_denied_rows_and_keys(reference, make_codes, shares, as_keys, only_deny, with_keys, seed):
+    rng = np.random.default_rng(seed)
+    documents, asked = make_codes(500, 64, seed, distinct=200), make_codes(6, 64, seed + 1)
+    keys = rng.permutation(10_000)[:500] if with_keys else np.arange(500)
+    index = FlatIndex(64)
+    index.add(documents, keys if with_keys else None)
+    allow, deny = (rng.random(500) < share for share in shares)
+    allowed, denied = (
+        keys[mask] if named else mask for mask, named in zip((allow, deny), as_keys, strict=True)
+    )
+    mask = ~deny if only_deny else allow & ~deny
+    found = index.search(asked, 20, allow=None if only_deny else allowed, deny=denied)
+    assert_same(found, reference(documents, asked, 20, keys, mask))
+
+
 def test_a_filter_that_leaves_little_is_copied_out(reference, make_codes):
     documents, asked = make_codes(50_000, 64, 5), make_codes(30, 64, 6)
     index = FlatIndex.from_packed(documents, 64)
@@ -158,6 +208,78 @@ def test_memory_mapped_codes_are_not_copied(reference, make_codes, tmp_path: Pat
     assert len(index) == 2004
     assert_same(index.search(asked, 10), reference(np.concatenate([documents, asked]), asked, 10))
     assert path.read_bytes() == b"header! " + documents.tobytes()
+
+
+def test_a_filter_whose_codes_are_too_many_to_copy(reference, make_codes, monkeypatch):
+    monkeypatch.setattr("llmhash.index.scan._MOST_COPIED", 10)
+    documents, asked = make_codes(3000, 64, 5), make_codes(9, 64, 6)
+    index = FlatIndex.from_packed(documents, 64)
+    for allowed in ([3, 7], range(0, 3000, 100)):
+        mask = np.zeros(3000, bool)
+        mask[list(allowed)] = True
+        assert_same(index.search(asked, 20, allow=mask), reference(documents, asked, 20, mask=mask))
+        assert index.range_search(asked, 64, allow=mask)[0].tolist() == [mask.sum() * i for i in range(10)]
+
+
+def resident_bytes(kind):
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(kind):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's account of memory")
+def test_a_mapped_file_stays_on_disk(tmp_path: Path):
+    """Opening touches no page of the codes, and a search brings none of them into memory of its own."""
+    path = tmp_path / "codes.bin"
+    with path.open("wb") as file:
+        file.truncate(1 << 33)
+    mapped = np.memmap(path, np.uint8, "r", shape=(1 << 30, 8))
+    asked, some = np.ones((5, 8), np.uint8), 1 << 20
+    FlatIndex.from_packed(mapped[:100], 64).search(asked, 3)  # What compiling takes is not counted.
+    before = resident_bytes("VmRSS")
+    FlatIndex.from_packed(mapped, 64)
+    assert resident_bytes("VmRSS") - before < 1 << 22
+    index, own = FlatIndex.from_packed(mapped[-some:], 64), resident_bytes("RssAnon")
+    distances, keys = index.search(asked, 3, threads=1)
+    assert resident_bytes("RssAnon") - own < some
+    assert (distances == 8).all()
+    assert (keys == [0, 1, 2]).all()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs files with holes")
+def test_rows_beyond_32_bits(reference, make_codes, tmp_path: Path):
+    """The last rows of 2^32 + 1000 codes, in a file that is a hole but for them."""
+    count, first = 2**32 + 1000, 2**32 - 1000
+    with (tmp_path / "codes.bin").open("wb") as file:
+        file.truncate(count * 8)
+    words = np.memmap(tmp_path / "codes.bin", np.uint64, "r+", shape=(count, 1))
+    documents, asked = make_codes(2000, 64, 1, distinct=500), make_codes(9, 64, 2)
+    words[first:] = documents.view(np.uint64)
+    for queries in (asked, asked[:1]):
+        distances = np.empty((len(queries), 20), np.uint16)
+        rows = np.empty(distances.shape, np.int64)
+        _scan_part(
+            frozen(words),
+            first,
+            count,
+            queries.view(np.uint64),
+            k=20,
+            bits=64,
+            allowed=None,
+            sample=frozen(words[:0]),
+            distances=distances,
+            rows=rows,
+        )
+        nearest = reference(documents, queries, 20)
+        assert_same((distances, rows - first), nearest)
+        found = {}
+        radii = nearest[0][:, 5].astype(np.int64)
+        _collect_part(frozen(words), first, count, queries.view(np.uint64), radii, None, found)
+        part = found[first]
+        order = np.lexsort((part.rows[: part.held[0]], part.distances[: part.held[0]]))
+        of_first = order[part.queries[order] == 0]
+        np.testing.assert_array_equal(part.rows[of_first][:6] - first, nearest[1][0][:6])
 
 
 @pytest.mark.parametrize("bits", [24, 64, 72])
@@ -223,6 +345,7 @@ def test_an_empty_index():
     assert distances.shape == keys.shape == (2, 3)
     assert index.search(np.zeros((0, 8), np.uint8), 3)[0].shape == (0, 3)
     assert isinstance(index, Index)
+    assert isinstance(index, RangeIndex)
 
 
 def filled(bits=64, count=10):
