@@ -22,6 +22,10 @@ class FormatError(LlmhashError, ValueError):
     """A file written by llmhash is truncated, corrupt, foreign or newer than this version."""
 
 
+class StorageError(LlmhashError):
+    """The disk is full or refuses to be written; what was stored before is as it was."""
+
+
 class MissingExtraError(LlmhashError, ImportError):
     """An optional package is needed; the message names the extra that installs it."""
 

@@ -1,6 +1,6 @@
 """The crash-safe store: codes, string ids, texts and metadata in a directory."""
 
 from llmhash.collection.collection import Collection
-from llmhash.collection.records import Record
+from llmhash.collection.record import Record
 
 __all__ = ["Collection", "Record"]

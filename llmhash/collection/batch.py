@@ -58,6 +58,15 @@ class Batch:
         return cls(size, _listed(ids), _listed(texts), encoded, text_bytes)
 
 
+def check_known_ids(ids: Sequence[str]) -> list[str]:
+    """Return ids to look up, in any number and order, or raise `InputError` unless they are strings."""
+    if isinstance(ids, str | bytes | Mapping):
+        raise InputError(f"ids must be a list of strings, not a {type(ids).__name__}.")
+    names = list(ids)
+    sum(_utf8_lengths("ids", names))
+    return names
+
+
 def _listed(values: Sequence[Any] | None) -> list[Any] | None:
     return None if values is None else list(values)
 

@@ -12,31 +12,35 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from llmhash.codes import Codes
-from llmhash.collection.batch import Batch
-from llmhash.collection.graph import Graph
-from llmhash.collection.info import describe
+from llmhash.collection.backup import back_up
+from llmhash.collection.batch import Batch, check_known_ids
+from llmhash.collection.compaction import compact
+from llmhash.collection.disk import all_or_nothing, storage_errors
+from llmhash.collection.filters import Where, check_field
 from llmhash.collection.lock import NAME as LOCK_NAME
 from llmhash.collection.lock import WriteLock
 from llmhash.collection.manifest import Engine, Manifest, SidecarKind
-from llmhash.collection.records import Record, Records, State
-from llmhash.collection.rows_file import block_checksums
-from llmhash.collection.sidecar import check_vectors, decode_vectors, encode_vectors
-from llmhash.collection.view import Allow, View, files_of
+from llmhash.collection.reading import Reading
+from llmhash.collection.records import Records
+from llmhash.collection.verification import verify
+from llmhash.collection.view import View, files_of
+from llmhash.collection.writing import insert, remove_superseded, stored_rows
 from llmhash.errors import InputError
-from llmhash.index import asymmetric_search, recall_against_exact, rescore
+from llmhash.index import make_index, recall_against_exact
 
 # Codes of the collection that stand in for queries when none are given to `engine_recall`.
 _RECALL_SAMPLE = 200
 
 
-class Collection:
+class Collection(Reading):
     """A directory of documents, searched by their codes. It knows neither torch nor models.
 
     One process writes at a time: the first write takes the collection's lock and keeps it until `close`. Any
     number of processes read meanwhile. What a handle searches is the commit it last saw: its own writes at
-    once, another process's after `refresh`. Threads may share a handle.
+    once, another process's after `refresh`; whatever takes a filter refreshes by itself. What it looks up by
+    id or row is the last commit. Threads may share a handle.
 
-    Rows are int64 numbers in order of insertion, never reused.
+    Rows are int64 numbers in order of insertion, never reused: a document that is replaced gets a new one.
 
     Example:
         >>> with Collection.create("wiki.llmhash", bits=64, hasher_fingerprint=hasher.fingerprint) as wiki:
@@ -45,22 +49,10 @@ class Collection:
     """
 
     def __init__(self, folder: Path, manifest: Manifest, *, readonly: bool) -> None:
-        self.path = folder
-        self.readonly = readonly
-        self._manifest = manifest
+        super().__init__(folder, manifest, readonly=readonly)
         self._write_lock = WriteLock(folder)
-        # Two, so that a search can refresh while another thread is writing.
+        # Another one than that of refreshing threads, so that a search can refresh while a thread writes.
         self._writing_threads = threading.RLock()
-        self._refreshing_threads = threading.RLock()
-        self._closed = False
-        self._records = Records(folder)
-        try:
-            self._view = View.of_last_commit(folder, manifest, self._records)
-        except BaseException:
-            self._records.close()
-            raise
-        graph = manifest.engine == "usearch"
-        self._graph = Graph(folder, manifest.bits, save=not readonly) if graph else None
 
     @classmethod
     def create(
@@ -72,6 +64,7 @@ class Collection:
         engine: Engine = "auto",
         sidecar: SidecarKind | None = None,
         dim: int | None = None,
+        fields: Sequence[str] = (),
     ) -> Collection:
         """Make an empty collection at `path`, open for writing.
 
@@ -79,27 +72,35 @@ class Collection:
             path: A folder that is empty or does not exist.
             bits: Bits of a code.
             hasher_fingerprint: Names the hasher that makes the codes; another one's queries make no sense.
-            engine: What `search` uses: "flat" is exact, "usearch" an approximate graph; "auto" is flat.
+            engine: What `search` uses. "flat" and "mih" (tables) are exact, and "auto" is one of them, chosen
+                by the number of codes; "usearch" is an approximate graph, and FAISS's are "faiss-flat"
+                (exact), "faiss-hnsw", "faiss-ivf", "faiss-hash" and "faiss-multihash".
             sidecar: Keep the documents' float vectors too, as "int8" or "float16".
             dim: Dimensions of those vectors.
+            fields: Metadata fields that filters may name; `declare` adds more later.
 
         Raises:
             InputError: `path` is taken, or an argument is not usable.
+            StorageError: The disk is full or cannot be written.
         """
         manifest = Manifest(bits, hasher_fingerprint, engine, sidecar, dim)
+        declared = _checked_fields(fields)
         folder = Path(path)
         _refuse_taken(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = WriteLock(folder)
-        lock.take()
-        try:
-            _refuse_taken(folder)
-            Records.create(folder)
-            for file in files_of(folder, manifest, generation=1).values():
-                file.create()
-            manifest.save(folder)
-        finally:
-            lock.release()
+        with storage_errors(folder, "no collection was made"):
+            made = not folder.exists()
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = WriteLock(folder)
+            lock.take()
+            try:
+                _refuse_taken(folder)
+                with all_or_nothing(folder, made=made):
+                    Records.create(folder, declared)
+                    for file in files_of(folder, manifest, generation=1).values():
+                        file.create()
+                    manifest.save(folder)
+            finally:
+                lock.release()
         return cls(folder, manifest, readonly=False)
 
     @classmethod
@@ -112,45 +113,6 @@ class Collection:
         """
         folder = Path(path)
         return cls(folder, Manifest.load(folder), readonly=readonly)
-
-    # ------------------------------------------------------------------ what it is
-
-    @property
-    def bits(self) -> int:
-        """Bits of a code."""
-        return self._manifest.bits
-
-    @property
-    def dim(self) -> int | None:
-        """Dimensions of the documents' float vectors, where they were named."""
-        return self._manifest.dim
-
-    @property
-    def engine(self) -> str:
-        """What `search` uses: "flat" or "usearch"."""
-        return "flat" if self._graph is None else "usearch"
-
-    @property
-    def sidecar(self) -> SidecarKind | None:
-        """How the float vectors are kept, if they are."""
-        return self._manifest.sidecar
-
-    @property
-    def hasher_fingerprint(self) -> str:
-        """The fingerprint of the hasher whose codes it holds."""
-        return self._manifest.hasher
-
-    @property
-    def codes(self) -> NDArray[np.uint8]:
-        """The packed codes, memory-mapped: uint8 (n, ceil(bits / 8)), a row its number."""
-        return self._view.codes
-
-    def __len__(self) -> int:
-        return self._view.state.documents
-
-    def info(self) -> dict[str, Any]:
-        """Counts and sizes, JSON-able: the bytes on disk of each file, and what a document costs."""
-        return describe(self.path, self._manifest, self._view.state, self.engine)
 
     # ------------------------------------------------------------------ writing
 
@@ -178,25 +140,74 @@ class Collection:
         Raises:
             InputError: Something is not usable as given; the message names the first and its position. Or
                 another process is writing, or this handle is read-only.
+            StorageError: The disk is full or cannot be written; nothing was added.
         """
         batch = Batch.check(len(codes), ids, texts, metadata)
-        rows = self._stored_rows(codes, vectors)
-        with self._writing() as state:
-            if batch.size == 0:
-                return []
-            if batch.ids is not None:
-                self._records.refuse_known(batch.ids)
-            names = batch.ids or self._records.running_ids(batch.size, state.next_row)
-            files = files_of(self.path, self._manifest, state.generation)
-            for kind, file in files.items():
-                file.append(rows[kind], state.slots)
-            with self._records.transaction() as transaction:
-                transaction.insert(batch, names, state)
-                for kind, file in files.items():
-                    name = file.path.name
-                    unfinished = transaction.unfinished_checksum(name, state.slots)
-                    transaction.put_checksums(name, block_checksums(rows[kind], state.slots, unfinished))
-        return names
+        return self._insert(batch, codes, vectors, replace=False)
+
+    def upsert(
+        self,
+        codes: Codes,
+        *,
+        ids: Sequence[str],
+        texts: Sequence[str | None] | None = None,
+        metadata: Sequence[Mapping[str, Any] | None] | None = None,
+        vectors: ArrayLike | None = None,
+    ) -> list[str]:
+        """Add n documents in place of those that have their ids, all of them or none.
+
+        A document that is replaced moves to the end: it gets a new row, and nothing of the old one is kept.
+        The arguments, result and errors are those of `add`, but that an id may be taken.
+        """
+        if ids is None:
+            raise InputError("upsert goes by the ids: give the documents' ids.")
+        batch = Batch.check(len(codes), ids, texts, metadata)
+        return self._insert(batch, codes, vectors, replace=True)
+
+    def delete(self, ids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
+        """Delete documents by their ids or by a filter, all or none. `compact` gives back their space.
+
+        Args:
+            ids: Ids of documents; one that comes twice counts once.
+            where: A filter, instead of ids.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            InputError: An id is no document's, the filter is not usable, or both are given or none.
+            StorageError: The disk is full or cannot be written; nothing was deleted.
+        """
+        if (ids is None) == (where is None):
+            raise InputError("give the ids of the documents to delete, or where, a filter: one of the two.")
+        names = None if ids is None else check_known_ids(ids)
+        with self._writing("nothing was deleted"):
+            rows = self.rows(where) if names is None else self._known_rows(names)
+            if len(rows):
+                with self._records.transaction() as transaction:
+                    transaction.delete(rows)
+        return len(rows)
+
+    def declare(self, fields: Sequence[str]) -> None:
+        """Index further metadata fields, so that filters may name them; those known already are left alone.
+
+        Raises:
+            InputError: A name is not usable.
+            StorageError: The disk is full or cannot be written; nothing was declared.
+        """
+        declared = _checked_fields(fields)
+        with self._writing("nothing was declared"), self._records.transaction() as transaction:
+            transaction.declare(declared)
+
+    def compact(self) -> None:
+        """Give the space of deleted documents back. Readers go on with the old files until they refresh.
+
+        Raises:
+            FormatError: A file is corrupt; nothing was changed.
+            StorageError: The disk is full or cannot be written; nothing was changed.
+        """
+        with self._writing("nothing was changed") as view:
+            compact(self.path, self._manifest, self._records, view)
 
     def lock(self) -> None:
         """Take the lock now rather than with the first write.
@@ -204,157 +215,85 @@ class Collection:
         Raises:
             InputError: Another handle is writing, or this one is read-only.
         """
-        with self._writing():
+        with self._writing("nothing was written"):
             pass
 
     def require_new(self, ids: Sequence[str]) -> None:
         """Raise the `InputError` that adding documents under these ids would meet where one is taken."""
-        self._refuse_closed()
-        self._records.refuse_known(ids)
+        with self._moment() as moment:
+            moment.refuse_known(check_known_ids(ids))
 
-    def _stored_rows(self, codes: Codes, vectors: ArrayLike | None) -> dict[str, NDArray[np.uint8]]:
-        """The rows to append to each file."""
-        if codes.bits != self.bits:
-            raise InputError(f"the collection holds codes of {self.bits} bits, not {codes.bits}.")
-        rows = {"codes": codes.packed}
-        if (vectors is None) != (self.sidecar is None):
-            wanted = "needs the vectors" if vectors is None else "keeps no vectors"
-            raise InputError(f"{self.path} {wanted} of its documents: its sidecar is {self.sidecar}.")
-        if vectors is not None and self.sidecar is not None:
-            checked = check_vectors(vectors, self.dim)
-            if len(checked) != len(codes):
-                raise InputError(f"there are {len(codes)} documents but {len(checked)} vectors.")
-            rows["vectors"] = encode_vectors(self.sidecar, checked.astype(np.float32, copy=False))
-        return rows
+    def _insert(self, batch: Batch, codes: Codes, vectors: ArrayLike | None, *, replace: bool) -> list[str]:
+        rows = stored_rows(self.path, self._manifest, codes, vectors)
+        with self._writing("nothing was added") as view:
+            if batch.size == 0:
+                return []
+            files = files_of(self.path, self._manifest, view.state.generation)
+            return insert(self._records, files, batch, rows, replace=replace)
+
+    def _known_rows(self, names: list[str]) -> NDArray[np.int64]:
+        """The distinct rows of these ids, each of which a document must have."""
+        rows = self.find(names)
+        unknown = np.flatnonzero(rows < 0)
+        if len(unknown):
+            raise InputError(
+                f"ids[{unknown[0]}] is {names[unknown[0]]!r}, which the collection does not hold "
+                f"({len(unknown)} of the {len(names)} ids are unknown); nothing was deleted."
+            )
+        return np.unique(rows)
 
     @contextmanager
-    def _writing(self) -> Iterator[State]:
-        """Hold the collection's lock, from now until `close`; afterwards the view shows what was written."""
+    def _writing(self, unchanged: str) -> Iterator[View]:
+        """Hold the collection's lock, from now until `close`; afterwards the view shows what was written.
+
+        `unchanged` is what a `StorageError` says of the outcome.
+        """
         with self._writing_threads:
             self._refuse_closed()
             if self.readonly:
                 raise InputError(f"{self.path} is open read-only; open it with readonly=False to write.")
-            self._write_lock.take()
+            if self._write_lock.take():
+                remove_superseded(self.path, self._records)
             self.refresh()
-            yield self._view.state
+            with storage_errors(self.path, unchanged):
+                yield self._view
             self.refresh()
 
-    # ------------------------------------------------------------------ reading
+    # ------------------------------------------------------------------ maintenance
 
-    def refresh(self) -> None:
-        """See what other processes have committed since."""
-        self._refuse_closed()
-        with self._refreshing_threads:
-            if self._records.state() != self._view.state:
-                self._view = View.of_last_commit(self.path, self._manifest, self._records)
-
-    def find(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        """The row of each id, int64 (n,), -1 where there is no such document."""
-        self._refuse_closed()
-        if isinstance(ids, str) or not all(isinstance(name, str) for name in ids):
-            raise InputError("ids must be a list of strings.")
-        return self._records.find(ids)
-
-    def get(self, ids: Sequence[str]) -> list[Record | None]:
-        """The document of each id, None where there is no such document."""
-        rows = self.find(ids)
-        return self._records.at([int(row) for row in rows])
-
-    def records(self, rows: ArrayLike) -> list[Record]:
-        """The document of each row, rows being integers (n,).
-
-        Raises:
-            InputError: A row is no document's.
-        """
-        self._refuse_closed()
-        numbers = [int(row) for row in np.asarray(rows, dtype=np.int64)]
-        found = []
-        for row, record in zip(numbers, self._records.at(numbers), strict=True):
-            if record is None:
-                raise InputError(f"{self.path} holds no document in row {row}.")
-            found.append(record)
-        return found
-
-    def vectors(self, rows: ArrayLike) -> NDArray[np.float32]:
-        """The sidecar's vectors of rows (n,), float32 (n, dim), as near as its kind keeps them.
-
-        Raises:
-            InputError: The collection has no sidecar, or there is no such row.
-        """
-        stored = self._view.vectors
-        if stored is None or self.sidecar is None or self.dim is None:
-            raise InputError(f'{self.path} keeps no vectors; create it with sidecar="int8" or "float16".')
-        numbers = np.asarray(rows, dtype=np.int64)
-        if numbers.size and not 0 <= numbers.min() <= numbers.max() < len(stored):
-            raise InputError(f"rows must be from 0 to {len(stored) - 1}.")
-        return decode_vectors(self.sidecar, self.dim, stored[numbers])
-
-    def search(
+    def engine_recall(
         self,
-        codes: Codes | NDArray[np.uint8],
-        k: int,
+        queries: Codes | NDArray[np.uint8] | None = None,
+        k: int = 10,
         *,
-        allow: Allow | None = None,
-        threads: int | None = None,
-    ) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
-        """The `k` documents nearest to each of q codes, by (Hamming distance, insertion).
+        engine: str | None = None,
+    ) -> float:
+        """The share of the exact `k` nearest codes that an engine finds; deleted documents' are among them.
 
         Args:
-            codes: Codes of the collection's width.
-            k: Documents a query, at least 1.
-            allow: Only these may be returned: a boolean mask over the rows, or rows.
-            threads: Threads to use; by default the machine's cores.
+            queries: q codes; by default some that the collection holds, which are easier than real queries.
+            k: Neighbours a query.
+            engine: The engine to measure, built for this if it is not the collection's own, as by default.
 
-        Returns:
-            Distances uint16 (q, k) and rows int64 (q, k), the rest being 65535 and -1 where there are fewer.
-        """
-        self._refuse_closed()
-        if self._graph is None:
-            view = self._view
-            return view.flat.search(codes, k, allow=view.allowed(allow), threads=threads)
-        with self._graph.over(lambda: self._view) as (view, index):
-            return index.search(codes, k, allow=view.allowed(allow), threads=threads)
-
-    def asymmetric_search(
-        self,
-        logits: ArrayLike,
-        k: int,
-        *,
-        allow: Allow | None = None,
-        threads: int | None = None,
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The `k` documents whose ±1 bits suit each query's logits best, over all codes and exactly.
-
-        Args:
-            logits: float (q, bits).
-            k: Documents a query, at least 1.
-            allow: As for `search`.
-            threads: As for `search`.
-
-        Returns:
-            Scores q·d / sum|q| float32 (q, k) and rows int64 (q, k), the rest being -inf and -1 where there
-            are fewer. They come by (score, then Hamming distance, then insertion).
+        Raises:
+            InputError: There is no such engine, or an argument is not usable.
+            MissingExtraError: It is one of FAISS's, and FAISS is not installed.
         """
         self._refuse_closed()
         view = self._view
-        return asymmetric_search(logits, view.checked, k, allow=view.allowed(allow), threads=threads)
-
-    def rescore(self, logits: ArrayLike, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The asymmetric scores (q, c) of each query's own rows (q, c); -inf where the row is -1."""
-        self._refuse_closed()
-        return rescore(logits, self._view.checked, rows)
-
-    def engine_recall(self, queries: Codes | NDArray[np.uint8] | None = None, k: int = 10) -> float:
-        """The share of the exact `k` nearest that the engine finds, by default for codes it holds."""
-        self._refuse_closed()
-        view = self._view
-        if self._graph is None or len(view.codes) == 0:
+        if len(view.codes) == 0:
             return 1.0
         if queries is None:
             rng = np.random.default_rng(0)
             rows = rng.choice(len(view.codes), size=min(_RECALL_SAMPLE, len(view.codes)), replace=False)
             queries = view.codes[np.sort(rows)]
-        with self._graph.over(lambda: self._view) as (view, index):
+        if engine is not None and engine != self._manifest.engine:
+            other = make_index(engine, self.bits)
+            other.add(view.codes)
+            return recall_against_exact(other, view.flat, queries, k)
+        if self._engine_files is None:
+            return 1.0
+        with self._engine_files.over(lambda: self._view) as (view, index):
             return recall_against_exact(index, view.flat, queries, k)
 
     def verify(self) -> None:
@@ -364,13 +303,25 @@ class Collection:
             FormatError: Something is corrupt; the message names the file.
         """
         self._refuse_closed()
-        with self._records.one_moment():
-            state = self._records.state()
-            files = files_of(self.path, self._manifest, state.generation).values()
-            stored = {file: self._records.checksums(file.path.name) for file in files}
-        for file, checksums in stored.items():
-            file.verify(state.slots, checksums)
-        self._records.verify()
+        verify(self.path, self._manifest, self._records)
+
+    def backup(self, path: str | Path) -> None:
+        """Copy the last commit to `path`, a collection of its own; others may read and write meanwhile.
+
+        Args:
+            path: A folder that is empty or does not exist, outside of the collection.
+
+        Raises:
+            InputError: `path` is taken.
+            FormatError: Something is corrupt; no copy is made.
+            StorageError: The disk is full or cannot be written; no copy is made.
+        """
+        self._refuse_closed()
+        target = Path(path)
+        _refuse_taken(target)
+        if target.resolve().is_relative_to(self.path.resolve()):
+            raise InputError(f"{target} lies within the collection; choose a path outside of it.")
+        back_up(self.path, self._manifest, self._records, target)
 
     # ------------------------------------------------------------------ opening and closing
 
@@ -380,8 +331,8 @@ class Collection:
             if self._closed:
                 return
             self._closed = True
-            if self._graph is not None:
-                self._graph.save()
+            if self._engine_files is not None:
+                self._engine_files.save()
             self._records.close()
             self._write_lock.release()
 
@@ -391,9 +342,11 @@ class Collection:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _refuse_closed(self) -> None:
-        if self._closed:
-            raise InputError(f"{self.path} has been closed; open it again.")
+
+def _checked_fields(fields: Sequence[str]) -> list[str]:
+    if isinstance(fields, str):
+        raise InputError("fields must be a list of names, not a string.")
+    return [check_field(name) for name in fields]
 
 
 def _refuse_taken(folder: Path) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from llmhash.collection.manifest import Manifest
-from llmhash.collection.records import State
+from llmhash.collection.moment import State
 from llmhash.collection.view import files_of
 
 
-def describe(folder: Path, manifest: Manifest, state: State, engine: str) -> dict[str, Any]:
+def describe(
+    folder: Path, manifest: Manifest, state: State, engine: str, fields: Sequence[str]
+) -> dict[str, Any]:
     """Counts and sizes of the collection at `folder`, JSON-able. The hasher's copy is fixed cost."""
     sizes = _file_sizes(folder)
     own = sum(size for name, size in sizes.items() if "/" not in name)
@@ -19,11 +22,13 @@ def describe(folder: Path, manifest: Manifest, state: State, engine: str) -> dic
     return {
         "path": str(folder),
         "documents": state.documents,
+        "deleted": state.slots - state.documents,
         "bits": manifest.bits,
         "engine": engine,
         "sidecar": manifest.sidecar,
         "dim": manifest.dim,
         "hasher": manifest.hasher,
+        "fields": list(fields),
         "generation": state.generation,
         "text_bytes": state.text_bytes,
         "bytes_per_document": {kind: file.row_bytes for kind, file in rows.items()},

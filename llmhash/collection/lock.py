@@ -19,14 +19,14 @@ class WriteLock:
         # Any thread of the handle may write, so the lock is the handle's and not a thread's.
         self._lock = filelock.FileLock(folder / NAME, thread_local=False)
 
-    def take(self) -> None:
-        """Take the lock unless this handle has it.
+    def take(self) -> bool:
+        """Take the lock unless this handle has it; whether it had to be taken.
 
         Raises:
             InputError: Another handle has it, or the folder cannot be written.
         """
         if self._lock.is_locked:
-            return
+            return False
         try:
             self._lock.acquire(blocking=False)
         except filelock.Timeout:
@@ -35,6 +35,7 @@ class WriteLock:
             ) from None
         except OSError as error:
             raise InputError(f"{self._folder} cannot be written ({error}); it can still be read.") from error
+        return True
 
     def release(self) -> None:
         """Give the lock back, if it is held."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from llmhash.codes import check_bits
-from llmhash.collection.rows_file import write_durably
+from llmhash.collection.disk import write_durably
 from llmhash.errors import FormatError, InputError
+from llmhash.index import check_engine
 
-FORMAT = 1
+FORMAT = 2
 NAME = "collection.json"
 
-Engine = Literal["auto", "flat", "usearch"]
+Engine = Literal[
+    "auto", "flat", "mih", "usearch", "faiss-flat", "faiss-hnsw", "faiss-ivf", "faiss-hash", "faiss-multihash"
+]
 SidecarKind = Literal["int8", "float16"]
 
 
@@ -25,7 +29,7 @@ class Manifest:
     Attributes:
         bits: Bits of a code.
         hasher: Fingerprint of the hasher that makes its codes.
-        engine: What searches it: "auto", "flat" or "usearch".
+        engine: What searches it, one of `llmhash.index.ENGINES`.
         sidecar: How it keeps the documents' float vectors: "int8", "float16" or not at all.
         dim: Dimensions of those vectors; None where they are not known.
 
@@ -43,8 +47,7 @@ class Manifest:
         check_bits(self.bits)
         if not isinstance(self.hasher, str) or not self.hasher:
             raise InputError(f"hasher_fingerprint must be a non-empty string, not {self.hasher!r}.")
-        if self.engine not in get_args(Engine):
-            raise InputError(f"engine must be one of {', '.join(get_args(Engine))}, not {self.engine!r}.")
+        check_engine(self.engine)
         if self.sidecar is not None and self.sidecar not in get_args(SidecarKind):
             raise InputError(f'sidecar must be "int8", "float16" or None, not {self.sidecar!r}.')
         if self.dim is not None and (not isinstance(self.dim, int) or self.dim < 1):
@@ -54,7 +57,8 @@ class Manifest:
 
     def save(self, folder: Path) -> None:
         """Write `collection.json` into `folder`, durably: with it the collection exists."""
-        text = json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n"
+        values = {"format": FORMAT, **asdict(self)}
+        text = json.dumps({**values, "checksum": _checksum(values)}, indent=2) + "\n"
         write_durably(folder / NAME, text.encode())
 
     @classmethod
@@ -74,9 +78,22 @@ class Manifest:
             raise FormatError(f"{path} is not JSON ({error}); restore it from a copy.") from error
         if not isinstance(values, dict) or not isinstance(values.get("format"), int):
             raise FormatError(f"{path} does not name its format; restore it from a copy.")
-        if values.pop("format") > FORMAT:
+        if values["format"] > FORMAT:
             raise FormatError(f"{path} was written by a newer llmhash; upgrade to read it.")
+        if values["format"] < FORMAT:
+            raise FormatError(
+                f"{path} was written by a development version of llmhash; create the collection again."
+            )
+        checksum = values.pop("checksum", None)
+        if checksum != _checksum(values):
+            raise FormatError(f"{path} is corrupt: it does not match its checksum; restore it from a copy.")
+        del values["format"]
         try:
             return cls(**values)
         except (TypeError, InputError) as error:
             raise FormatError(f"{path} is corrupt ({error}); restore it from a copy.") from error
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    """CRC-32 of the values, written in one certain way."""
+    return f"{zlib.crc32(json.dumps(values, sort_keys=True).encode()):08x}"

@@ -11,13 +11,15 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmhash.collection.disk import sync_folder
 from llmhash.errors import FormatError
 
 FORMAT = 1
@@ -51,12 +53,8 @@ class RowsFile:
 
     def create(self) -> None:
         """Write the header of a file without rows, durably."""
-        fields = (self.magic, FORMAT, self.columns, self.row_bytes, 0, self.generation, b"")
-        header = _HEADER.pack(*fields)
-        with self.path.open("xb") as file:
-            file.write(header + _CRC.pack(zlib.crc32(header)))
-            file.flush()
-            os.fsync(file.fileno())
+        with RowsWriter(self):
+            pass
         sync_folder(self.path.parent)
 
     def append(self, rows: NDArray[np.uint8], at: int) -> None:
@@ -69,18 +67,65 @@ class RowsFile:
             file.flush()
             os.fsync(file.fileno())
 
-    def check(self, rows: int) -> None:
-        """Hold the header against what is expected, and the length against `rows` committed rows.
+    def at(self, path: Path) -> RowsFile:
+        """The same file at another path."""
+        return replace(self, path=path)
+
+    def map(self, rows: int) -> NDArray[np.uint8]:
+        """The first `rows` rows, memory-mapped read-only: uint8 (rows, row_bytes).
 
         Raises:
             FormatError: The file is missing, truncated, foreign, corrupt or newer than this version.
         """
+        with self._opened(rows) as file:
+            if rows == 0:
+                return np.empty((0, self.row_bytes), dtype=np.uint8)
+            return np.memmap(file, np.uint8, "r", HEADER_BYTES, (rows, self.row_bytes))
+
+    def blocks(self, rows: int, checksums: Mapping[int, int]) -> Iterator[NDArray[np.uint8]]:
+        """Read the first `rows` rows a block at a time, held against `checksums`, to be written elsewhere.
+
+        Raises:
+            FormatError: As for `map`, or a block is corrupt.
+        """
+        with self._opened(rows) as file:
+            for block, data in enumerate(self._read(file, rows)):
+                if zlib.crc32(data) != checksums.get(block):
+                    raise self._corrupt([block], rows)
+                yield np.frombuffer(data, np.uint8).reshape(-1, self.row_bytes)
+
+    def verify(self, rows: int, checksums: Mapping[int, int]) -> None:
+        """Read the first `rows` rows and hold each block against its checksum.
+
+        Raises:
+            FormatError: As for `map`, or blocks are corrupt; the message counts them.
+        """
+        with self._opened(rows) as file:
+            read = enumerate(self._read(file, rows))
+            wrong = [block for block, data in read if zlib.crc32(data) != checksums.get(block)]
+        if wrong:
+            raise self._corrupt(wrong, rows)
+
+    def _opened(self, rows: int) -> BinaryIO:
+        """The file, open behind its header, which is checked, as is that `rows` rows fit behind it."""
         try:
-            with self.path.open("rb") as file:
-                head = file.read(HEADER_BYTES)
-                length = os.fstat(file.fileno()).st_size
+            file = self.path.open("rb")
         except FileNotFoundError:
             raise FormatError(f"{self.path} is missing; restore the collection from a copy.") from None
+        try:
+            self._check_header(file.read(HEADER_BYTES))
+            length = os.fstat(file.fileno()).st_size
+            if length < self._end(rows):
+                raise FormatError(
+                    f"{self.path} is truncated: {rows} rows are committed, {length} bytes hold "
+                    f"{(length - HEADER_BYTES) // self.row_bytes}; restore it from a copy."
+                )
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def _check_header(self, head: bytes) -> None:
         if len(head) < HEADER_BYTES:
             raise FormatError(f"{self.path} is truncated within its header; restore it from a copy.")
         magic, version, columns, row_bytes, _, generation, _ = _HEADER.unpack_from(head)
@@ -95,38 +140,22 @@ class RowsFile:
                 f"{self.path} belongs to another collection: it has {columns} columns in {row_bytes} bytes "
                 f"(generation {generation}), not {self.columns} in {self.row_bytes} ({self.generation})."
             )
-        if length < self._end(rows):
-            raise FormatError(
-                f"{self.path} is truncated: {rows} rows are committed, {length} bytes hold "
-                f"{(length - HEADER_BYTES) // self.row_bytes}; restore it from a copy."
-            )
 
-    def map(self, rows: int) -> NDArray[np.uint8]:
-        """The first `rows` rows, memory-mapped read-only: uint8 (rows, row_bytes)."""
-        if rows == 0:
-            return np.empty((0, self.row_bytes), dtype=np.uint8)
-        return np.memmap(self.path, np.uint8, "r", HEADER_BYTES, (rows, self.row_bytes))
+    def header(self) -> bytes:
+        """The first bytes of the file."""
+        fields = (self.magic, FORMAT, self.columns, self.row_bytes, 0, self.generation, b"")
+        header = _HEADER.pack(*fields)
+        return header + _CRC.pack(zlib.crc32(header))
 
-    def verify(self, rows: int, checksums: Mapping[int, int]) -> None:
-        """Read the first `rows` rows and hold each block against its checksum.
+    def _read(self, file: BinaryIO, rows: int) -> Iterator[bytes]:
+        for start in range(0, rows, BLOCK_ROWS):
+            yield file.read(min(BLOCK_ROWS, rows - start) * self.row_bytes)
 
-        Raises:
-            FormatError: As for `check`, or a block is corrupt.
-        """
-        self.check(rows)
-        blocks = range(0, rows, BLOCK_ROWS)
-        wrong = []
-        with self.path.open("rb") as file:
-            file.seek(HEADER_BYTES)
-            for block, start in enumerate(blocks):
-                data = file.read(min(BLOCK_ROWS, rows - start) * self.row_bytes)
-                if zlib.crc32(data) != checksums.get(block):
-                    wrong.append(block)
-        if wrong:
-            raise FormatError(
-                f"{self.path} is corrupt: {len(wrong)} of {len(blocks)} blocks do not match their checksums, "
-                f"the first is block {wrong[0]}; restore it from a copy."
-            )
+    def _corrupt(self, wrong: list[int], rows: int) -> FormatError:
+        return FormatError(
+            f"{self.path} is corrupt: {len(wrong)} of {-(-rows // BLOCK_ROWS)} blocks do not match their "
+            f"checksums, the first is block {wrong[0]}; restore it from a copy."
+        )
 
     def _end(self, rows: int) -> int:
         return HEADER_BYTES + rows * self.row_bytes
@@ -148,29 +177,31 @@ def block_checksums(rows: NDArray[np.uint8], at: int, unfinished: int) -> list[t
     return result
 
 
-def sync_file(path: Path) -> None:
-    """Make what was written to `path` durable."""
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())
+class RowsWriter:
+    """Writes a file of rows that nobody reads yet, and its checksums with it; durable once it is closed.
 
+    Attributes:
+        checksums: The checksum of each block.
+    """
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable, where the system has a way to."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    def __init__(self, file: RowsFile) -> None:
+        self.checksums: dict[int, int] = {}
+        self._rows = 0
+        self._file = file.path.open("xb")
+        self._file.write(file.header())
 
+    def write(self, rows: NDArray[np.uint8]) -> None:
+        """Append `rows`, uint8 (n, row_bytes)."""
+        unfinished = self.checksums.get(self._rows // BLOCK_ROWS, 0)
+        self.checksums.update(block_checksums(rows, self._rows, unfinished))
+        self._rows += len(rows)
+        self._file.write(np.ascontiguousarray(rows).data)
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Put a whole file in place at once: after a crash it is there in full or not at all."""
-    staged = path.with_name(path.name + ".tmp")
-    with staged.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    staged.replace(path)
-    sync_folder(path.parent)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._file:
+            if kind is None:
+                self._file.flush()
+                os.fsync(self._file.fileno())

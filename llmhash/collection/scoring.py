@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from llmhash.codes import Codes
 from llmhash.collection.collection import Collection
+from llmhash.collection.filters import Where
 from llmhash.collection.manifest import SidecarKind
+from llmhash.collection.snapshot import Snapshot
 from llmhash.collection.view import Allow
 from llmhash.errors import InputError
 
@@ -37,7 +39,7 @@ def choose_scoring(collection: Collection, scoring: Scoring | None = None) -> Sc
         InputError: There is no such scoring, or the collection lacks the sidecar that it needs.
     """
     if scoring is None:
-        scan = collection.engine == "flat" and len(collection) <= ASYMMETRIC_SCAN_LIMIT
+        scan = collection.exact and len(collection) <= ASYMMETRIC_SCAN_LIMIT
         return "asymmetric_scan" if scan else "asymmetric"
     if scoring not in get_args(Scoring):
         raise InputError(f"scoring must be one of {', '.join(get_args(Scoring))}, not {scoring!r}.")
@@ -58,6 +60,8 @@ def best_documents(
     *,
     candidates: int | None = None,
     allow: Allow | None = None,
+    deny: Allow | None = None,
+    where: Where | None = None,
 ) -> Scored:
     """The `k` best documents for each of q queries.
 
@@ -71,50 +75,63 @@ def best_documents(
         features: float32 (q, dim), what the logits were made of; the sidecar is compared with them.
         k: Documents a query.
         candidates: Candidates a query, at least k; by default 10 a document asked for, at least 100.
-        allow: Only these may be returned: a boolean mask over the rows, or rows.
+        allow: Only these may be returned: a boolean mask over the collection's codes, or rows.
+        deny: These may not be returned, likewise.
+        where: Only documents whose metadata satisfy this filter.
     """
-    most = max(1, len(collection.codes))
+    # One commit for all steps, whatever other threads refresh or write between them.
+    snapshot = collection.snapshot(allow=allow, deny=deny, where=where)
+    most = max(1, len(snapshot))
     k = min(k, most)
-    if candidates is None:
-        candidates = max(CANDIDATES_PER_DOCUMENT * k, LEAST_CANDIDATES)
-    candidates = min(max(candidates, k), most)
-    if scoring == "hamming":
-        distances, rows = collection.search(Codes.from_logits(logits), k, allow=allow)
-        return np.float32(1) - distances.astype(np.float32) * np.float32(2 / collection.bits), rows
-    if scoring == "asymmetric_scan":
-        return collection.asymmetric_search(logits, k, allow=allow)
-    if scoring == "asymmetric":
-        _, rows = collection.search(Codes.from_logits(logits), candidates, allow=allow)
-        return _order(collection, logits, collection.rescore(logits, rows), rows, k)
+    candidates = _candidates_for(k, most) if candidates is None else min(max(candidates, k), most)
+    if scoring not in get_args(SidecarKind):
+        return _best_by_codes(snapshot, scoring, logits, k, candidates)
     coarse = choose_scoring(collection)
-    _, rows = best_documents(collection, coarse, logits, features, candidates, allow=allow)
-    return _order(collection, logits, _cosines(collection, features, rows), rows, k)
+    _, rows = _best_by_codes(snapshot, coarse, logits, candidates, _candidates_for(candidates, most))
+    return _order(snapshot, logits, _cosines(snapshot, features, rows), rows, k)
 
 
-def _cosines(collection: Collection, features: FloatArray, rows: NDArray[np.int64]) -> FloatArray:
+def _candidates_for(k: int, most: int) -> int:
+    return min(max(CANDIDATES_PER_DOCUMENT * k, LEAST_CANDIDATES), most)
+
+
+def _best_by_codes(
+    snapshot: Snapshot, scoring: Scoring, logits: FloatArray, k: int, candidates: int
+) -> Scored:
+    """The `k` best documents by a scoring that asks for nothing but the codes."""
+    if scoring == "hamming":
+        distances, rows = snapshot.search(Codes.from_logits(logits), k)
+        return np.float32(1) - distances.astype(np.float32) * np.float32(2 / snapshot.view.bits), rows
+    if scoring == "asymmetric_scan":
+        return snapshot.asymmetric_search(logits, k)
+    _, rows = snapshot.search(Codes.from_logits(logits), candidates)
+    return _order(snapshot, logits, snapshot.rescore(logits, rows), rows, k)
+
+
+def _cosines(snapshot: Snapshot, features: FloatArray, rows: NDArray[np.int64]) -> FloatArray:
     """The cosine of each query's features (q, dim) and its candidates' vectors, (q, c); 0 for zeros."""
     scores = np.zeros(rows.shape, dtype=np.float32)
     for query, found, out in zip(features, rows, scores, strict=True):
         there = found >= 0
-        vectors = collection.vectors(found[there])
+        vectors = snapshot.vectors(found[there])
         norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
         out[there] = np.divide(vectors @ query, norms, out=np.zeros_like(norms), where=norms > 0)
     return np.clip(scores, -1, 1)
 
 
-def _distances(collection: Collection, logits: FloatArray, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def _distances(snapshot: Snapshot, logits: FloatArray, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """The Hamming distance between each query's code and its candidates', (q, c); 0 for row -1."""
     distances = np.zeros(rows.shape, dtype=np.int64)
     for code, found, out in zip(Codes.from_logits(logits).packed, rows, distances, strict=True):
         there = found >= 0
-        out[there] = np.bitwise_count(collection.codes[found[there]] ^ code).sum(axis=1)
+        out[there] = np.bitwise_count(snapshot.codes_at(found[there]) ^ code).sum(axis=1)
     return distances
 
 
 def _order(
-    collection: Collection, logits: FloatArray, scores: FloatArray, rows: NDArray[np.int64], k: int
+    snapshot: Snapshot, logits: FloatArray, scores: FloatArray, rows: NDArray[np.int64], k: int
 ) -> Scored:
     """The `k` best of the candidates: by score, then Hamming distance, then row. Row -1 comes last."""
     descending = np.where(rows >= 0, -scores, np.inf)
-    order = np.lexsort((rows, _distances(collection, logits, rows), descending), axis=-1)[:, :k]
+    order = np.lexsort((rows, _distances(snapshot, logits, rows), descending), axis=-1)[:, :k]
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)

@@ -1,64 +1,57 @@
-"""Writers that are killed: what was acknowledged is there, what was not is not, in whole batches."""
+"""Writers that are killed: what was acknowledged is there, what was not is not, and nothing in between."""
 
-import random
-import time
+import copy
+import shutil
 
-import numpy as np
 import pytest
+from store_harness.crashes import Crashes, StoreError
+from store_harness.documents import COMPACT, KINDS
+from store_harness.points import LASTING, POINTS
 
 from llmhash.collection import Collection
 
-SIZE = 50
-POINTS = [
-    "half an append",
-    "after the append",
-    "within the transaction",
-    "before the commit",
-    "after the commit",
-]
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    crashes = Crashes(tmp_path_factory.mktemp("filled") / "collection", numbers=200, batch=40, seed=0)
+    crashes.fill()
+    return crashes
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_a_writer_killed_at_a_point(create, start_writer, check_numbered, point):
-    create(24).close()
-    path = create(24, name="killed").path
-    writer = start_writer(path, 5, SIZE, point, 2)
-    acknowledged = [int(line) for line in writer.communicate()[0].split()]
-    assert writer.returncode == -9
-    assert acknowledged == [SIZE, 2 * SIZE]
-    whole = SIZE * (3 if point == "after the commit" else 2)
-
-    with Collection.open(path, readonly=True) as reader:
-        assert len(reader) == whole
-        check_numbered(reader)
-        reader.verify()
-    again = start_writer(path, 2, SIZE)
-    assert [int(line) for line in again.communicate()[0].split()] == [whole + SIZE, whole + 2 * SIZE]
-    with Collection.open(path, readonly=True) as reader:
-        check_numbered(reader)
-        reader.verify()
+@pytest.fixture
+def crashes(filled, tmp_path):
+    crashes = copy.deepcopy(filled)
+    crashes.path = shutil.copytree(filled.path, tmp_path / "collection")
+    return crashes
 
 
-def test_a_reader_beside_a_writer_killed_at_any_moment(create, start_writer, check_numbered):
-    path = create(24).path
-    for seed in range(3):
-        writer = start_writer(path, 10_000, SIZE)
-        first = int(writer.stdout.readline())
-        with Collection.open(path, readonly=True) as reader:
-            end = time.monotonic() + random.Random(seed).uniform(0.05, 0.3)
-            looks = 0
-            while time.monotonic() < end or looks < 3:
-                reader.refresh()
-                count = len(reader)
-                assert count >= first
-                assert count % SIZE == 0
-                rows = reader.search(reader.codes[-1:], 1)[1]
-                assert np.array_equal(reader.codes[rows[0]], reader.codes[-1:])
-                assert len(reader.records(np.arange(count - SIZE, count))) == SIZE
-                looks += 1
-            writer.kill()
-            acknowledged = [first, *map(int, writer.communicate()[0].split("\n")[:-1])]
-            reader.refresh()
-            assert len(reader) in (acknowledged[-1], acknowledged[-1] + SIZE)
-            check_numbered(reader)
-            reader.verify()
+@pytest.mark.parametrize(("kind", "point"), [(kind, point) for kind in POINTS for point in POINTS[kind]])
+def test_a_writer_killed_at_a_point(crashes, kind, point):
+    assert crashes.kill_at(kind, point) == ("kept" if point in LASTING else "undone")
+    crashes.finish()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_writer_killed_before_any_line(crashes, kind):
+    outcomes = []
+    for part in (0.02, 0.3, 0.6, 0.98):
+        outcomes.append(crashes.kill_before_line(kind, part))
+        crashes.fill()
+    assert outcomes[0] == "undone"
+    assert outcomes[-1] == "kept"
+    crashes.finish()
+
+
+def test_a_writer_killed_at_random_moments(tmp_path):
+    crashes = Crashes(tmp_path / "collection", numbers=300, batch=60, seed=0)
+    kills = [crashes.kill_once() for _ in range(20)]
+    assert len({kill.during for kill in kills} & set(KINDS)) >= 3
+    assert sum(kill.acknowledged.total() for kill in kills) > 20
+    crashes.finish()
+
+
+def test_the_harness_notices_a_loss(crashes):
+    with Collection.open(crashes.path) as collection:
+        collection.delete([next(collection.iterate()).id])
+    with pytest.raises(StoreError, match="documents expected"):
+        crashes.kill_at(COMPACT, "before the transaction")

@@ -16,8 +16,22 @@ def whole(tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "collection"
     settings = {"bits": 20, "hasher_fingerprint": "abc", "sidecar": "int8", "dim": 4}
     with Collection.create(path, **settings) as collection:
-        codes = Codes.pack(np.random.default_rng(0).random((10_000, 20)) < 0.5)
-        collection.add(codes, vectors=np.ones((10_000, 4)), texts=["text"] * 10_000)
+        collection.add(
+            Codes.pack(np.random.default_rng(0).random((10_000, 20)) < 0.5),
+            vectors=np.ones((10_000, 4)),
+            texts=["text"] * 10_000,
+            metadata=[{"n": n} for n in range(10_000)],
+        )
+        collection.declare(["n"])
+        collection.delete(["0", "1", "2"])
+    return path
+
+
+@pytest.fixture(scope="module")
+def compacted(whole):
+    path = shutil.copytree(whole, whole.parent / "compacted")
+    with Collection.open(path) as collection:
+        collection.compact()
     return path
 
 
@@ -80,17 +94,44 @@ def test_a_file_of_another_collection(path, create):
 
 
 def test_a_newer_collection(path, edit_json):
-    edit_json(path / "collection.json", format=2)
+    edit_json(path / "collection.json", format=3)
     with pytest.raises(FormatError, match="newer llmhash"):
         Collection.open(path)
 
 
-def test_a_newer_database(path):
-    with sqlite3.connect(path / "records.sqlite") as connection:
-        connection.execute("PRAGMA user_version = 2")
-    connection.close()
-    with pytest.raises(FormatError, match=r"records\.sqlite was written by a newer llmhash"):
+def test_a_collection_of_the_first_format(path, edit_json):
+    edit_json(path / "collection.json", format=1)
+    with pytest.raises(FormatError, match="development version of llmhash; create the collection again"):
         Collection.open(path)
+
+
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        (3, "was written by a newer llmhash; upgrade"),
+        (1, "was written by a development version of llmhash; create the collection again"),
+        (0, "is not a collection's database"),
+    ],
+)
+def test_a_database_of_another_format(path, version, message):
+    with sqlite3.connect(path / "records.sqlite") as connection:
+        connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+    with pytest.raises(FormatError, match=rf"records\.sqlite {message}"):
+        Collection.open(path)
+
+
+def test_a_changed_manifest(path, edit_json):
+    whole = (path / "collection.json").read_text()
+    for change in ({"bits": 21}, {"hasher": "abd"}, {"checksum": "00000000"}, {"more": 1}):
+        edit_json(path / "collection.json", **change)
+        with pytest.raises(FormatError, match=r"collection\.json is corrupt: it does not match its checksum"):
+            Collection.open(path)
+        (path / "collection.json").write_text(whole)
+    with Collection.open(path, readonly=True) as collection:
+        edit_json(path / "collection.json", bits=21)
+        with pytest.raises(FormatError, match=r"collection\.json is corrupt"):
+            collection.verify()
 
 
 @pytest.mark.parametrize(
@@ -128,17 +169,109 @@ def test_a_broken_database(path):
 
 
 @pytest.mark.parametrize(
-    "statement",
+    ("statement", "message"),
     [
-        "UPDATE state SET documents = documents - 1",
-        "UPDATE state SET text_bytes = 0",
-        "DELETE FROM records WHERE row = 5",
-        "DELETE FROM texts WHERE row = 5",
+        ("UPDATE state SET documents = documents - 1", "it counts 9996 documents in 10000 rows"),
+        ("UPDATE state SET text_bytes = 0", "0 bytes of text"),
+        ("UPDATE state SET next_row = next_row + 1", "before row 10001, but holds .* before row 10000"),
+        ("UPDATE state SET checksum = checksum + 1", "do not match their checksum"),
+        ("DELETE FROM state", "its counters are missing"),
+        ("DELETE FROM documents WHERE row = 5", "metadata of no document"),
+        ("DELETE FROM records WHERE row = 5", "do not match their checksum"),
+        ("UPDATE documents SET text = 'Text' WHERE row = 5", "do not match their checksum"),
+        ("UPDATE documents SET text = NULL WHERE row = 5", "it counts .* bytes of text"),
+        ("UPDATE documents SET id = 'five' WHERE row = 5", "do not match their checksum"),
+        ("UPDATE documents SET row = 10000 WHERE row = 5", "a row that the files do not hold"),
+        ("UPDATE records SET metadata = '{\"n\":6}' WHERE row = 5", "do not match their checksum"),
+        ("INSERT INTO records VALUES (10001, '{}')", "metadata of no document"),
+        ("INSERT INTO deleted (row) VALUES (5)", "1 rows are deleted that should not be"),
+        ("UPDATE deleted SET row = 0 WHERE seq = 2", "1 rows are deleted that should not be"),
+        ("UPDATE deleted SET row = 10001 WHERE seq = 2", "the files never held"),
+        ("INSERT INTO fields (name) VALUES ('year')", "declared fields are not the indexed ones"),
+        ("DELETE FROM fields", "declared fields are not the indexed ones"),
     ],
 )
-def test_counters_that_do_not_add_up(path, statement):
+def test_a_database_that_does_not_add_up(path, statement, message):
     with sqlite3.connect(path / "records.sqlite") as connection:
         connection.execute(statement)
     connection.close()
-    with Collection.open(path, readonly=True) as collection, pytest.raises(FormatError, match="counts"):
+    with (
+        pytest.raises(FormatError, match=rf"records\.sqlite is corrupt \(.*{message}"),
+        Collection.open(path, readonly=True) as collection,
+    ):
         collection.verify()
+
+
+def contents(collection):
+    rows = collection.rows()
+    filtered = collection.rows({"n": {"<": 50}}).tolist(), collection.count({"not": {"n": {">=": 7}}})
+    arrays = collection.codes_at(rows).tobytes(), collection.vectors(rows).tobytes()
+    return list(collection.iterate()), arrays, filtered
+
+
+@pytest.mark.parametrize("form", ["whole", "compacted"])
+def test_one_flipped_byte_is_found_or_harms_nothing(form, request, tmp_path):
+    """It harms nothing where it hits what nobody reads, such as the free space of a page."""
+    path = shutil.copytree(request.getfixturevalue(form), tmp_path / "collection")
+    files = {file: file.read_bytes() for file in path.iterdir() if file.stat().st_size}
+    with Collection.open(path, readonly=True) as collection:
+        expected = contents(collection)
+    rng = np.random.default_rng(0)
+    found = 0
+    for file, data in files.items():
+        for position in rng.choice(len(data), size=6, replace=False):
+            flip(file, position)
+            try:
+                with Collection.open(path, readonly=True) as collection:
+                    collection.verify()
+                    assert contents(collection) == expected
+            except FormatError as error:
+                assert file.name in str(error)
+                found += 1
+            for log in ("records.sqlite-wal", "records.sqlite-shm"):
+                (path / log).unlink(missing_ok=True)
+            file.write_bytes(data)
+    assert found > 4 * len(files)
+
+
+def test_damaged_codes_harm_nothing_else(path, random_codes):
+    rows = np.arange(5, 10_000)
+    with Collection.open(path, readonly=True) as collection:
+        documents, codes = list(collection.iterate()), collection.codes_at(rows)
+    flip(path / "codes-1.bin", 64 + 3 * 9000 + 1)
+    with Collection.open(path) as collection:
+        assert list(collection.iterate()) == documents
+        assert np.sum((collection.codes_at(rows) != codes).any(axis=1)) == 1
+        collection.add(random_codes(5, 20), ids=list("abcde"), vectors=np.ones((5, 4)))
+        assert collection.delete(["a", "3"]) == 2
+        assert len(collection) == 10_000
+        # A copy or a new generation would seal the damage with a new checksum.
+        for step in (collection.compact, lambda: collection.backup(path.parent / "copy"), collection.verify):
+            with pytest.raises(FormatError, match=r"codes-1\.bin is corrupt: 1 of 2 blocks"):
+                step()
+        assert not (path.parent / "copy").exists()
+        assert [file.name for file in path.glob("codes-*")] == ["codes-1.bin"]
+        assert (collection.search(random_codes(1, 20), 10_000)[1] >= 0).all()
+
+
+@pytest.mark.parametrize("name", ["rows-2.bin", "codes-2.bin", "vectors-2.bin"])
+def test_damage_after_a_compaction(compacted, tmp_path, name):
+    path = shutil.copytree(compacted, tmp_path / "collection")
+    flip(path / name, -1)
+    with pytest.raises(FormatError, match=name), Collection.open(path, readonly=True) as collection:
+        collection.verify()
+    (path / name).unlink()
+    with pytest.raises(FormatError, match=f"{name} is missing"):
+        Collection.open(path)
+
+
+def test_metadata_that_are_no_json(path):
+    with sqlite3.connect(path / "records.sqlite") as connection:
+        query = "SELECT name FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'records'"
+        connection.execute(f"DROP INDEX {connection.execute(query).fetchone()[0]}")
+        connection.execute("UPDATE records SET metadata = '{' WHERE row = 5")
+    connection.close()
+    with Collection.open(path, readonly=True) as collection:
+        for read in (lambda: collection.get(["5"]), lambda: collection.count({"n": 5})):
+            with pytest.raises(FormatError, match=r"records\.sqlite is corrupt"):
+                read()

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from llmhash.collection import Collection
-from llmhash.index import UsearchIndex
+from llmhash.index import FlatIndex, MihIndex, UsearchIndex, engines, mih
 
 
 def graphs(path):
-    return sorted(file.name for file in path.glob("graph-*"))
+    return sorted(file.name for file in path.glob("usearch-*.index"))
 
 
 def share_found(collection, codes, first=0):
@@ -128,3 +128,95 @@ def test_a_filter_holds_for_the_graph(create, random_codes):
     collection.add(codes)
     rows = collection.search(codes[:4], 5, allow=np.array([5, 200]))[1]
     assert [set(line) for line in rows.tolist()] == [{5, 200, -1}] * 4
+
+
+@pytest.fixture
+def builds(monkeypatch):
+    """The rows that tables were built over, one number a build."""
+    built = []
+    original = MihIndex.rebuild
+
+    def rebuild(self, threads=None):
+        built.append(len(self))
+        return original(self, threads)
+
+    monkeypatch.setattr(MihIndex, "rebuild", rebuild)
+    return built
+
+
+@pytest.fixture
+def short_tails(monkeypatch):
+    """Tables are built again as soon as an eighth more codes have come."""
+    monkeypatch.setattr(mih, "_TAIL_ROWS", 0)
+
+
+def same_as_flat(collection, asked, k=5, **filters):
+    flat = FlatIndex.from_packed(collection.codes, collection.bits)
+    rows = collection.rows()
+    distances, found = collection.search(asked, k, **filters)
+    expected = flat.search(asked, k, allow=np.isin(np.arange(len(flat)), rows), **filters)
+    assert np.array_equal(distances, expected[0])
+    assert np.array_equal(found, expected[1])
+
+
+def test_tables_keep_up_with_the_rows(create, random_codes, builds, short_tails):
+    codes, asked = random_codes(1100, 64), random_codes(7, 64, seed=1)
+    collection = create(engine="mih")
+    assert collection.exact
+    same_as_flat(collection, asked)
+    collection.add(codes[:1000])
+    same_as_flat(collection, asked)
+    collection.add(codes[1000:])
+    same_as_flat(collection, asked)
+    same_as_flat(collection, codes[1000:], 1)
+    assert builds == [1000]
+    collection.delete(where=None, ids=[str(row) for row in range(0, 500, 7)])
+    same_as_flat(collection, asked)
+    collection.close()
+    (name,) = [file.name for file in collection.path.glob("mih-*.index")]
+    assert name.startswith("mih-1-1000-")
+
+    with Collection.open(collection.path) as again:
+        same_as_flat(again, asked)
+        assert builds == [1000]
+        again.add(random_codes(200, 64, seed=2))
+        same_as_flat(again, asked)
+        assert builds == [1000, 1300]
+        again.compact()
+        assert len(again.search(asked, 3)[1]) == 7
+        assert builds == [1000, 1300, 1300 - 72]
+        view = again.search(again.codes[:50], 1)
+        assert np.array_equal(view[1][:, 0], again.rows()[:50])
+    (name,) = [file.name for file in collection.path.glob("mih-*.index")]
+    assert name.startswith("mih-2-1228-")
+
+
+def test_damaged_tables_are_built_again(create, random_codes, builds, short_tails):
+    asked = random_codes(7, 64, seed=1)
+    collection = create(engine="mih")
+    collection.add(random_codes(300, 64))
+    collection.search(asked, 1)
+    collection.close()
+    (path,) = collection.path.glob("mih-*.index")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 255
+    path.write_bytes(data)
+    with Collection.open(collection.path, readonly=True) as reader:
+        same_as_flat(reader, asked)
+    assert builds == [300, 300]
+
+
+def test_the_automatic_engine_takes_tables_where_they_pay(
+    create, random_codes, builds, short_tails, monkeypatch
+):
+    asked = random_codes(7, 64, seed=1)
+    collection = create(engine="auto")
+    collection.add(random_codes(300, 64))
+    same_as_flat(collection, asked)
+    assert (collection.engine, builds) == ("flat", [])
+    monkeypatch.setattr(engines, "AUTO_MIH_CODES", 200)
+    same_as_flat(collection, asked)
+    assert (collection.engine, builds) == ("mih", [300])
+    same_as_flat(collection, asked, engines.AUTO_MIH_NEIGHBOURS + 1)
+    assert collection.engine_recall() == 1.0
+    assert collection.engine_recall(engine="usearch") == 1.0
