@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from llmhash.codes import Codes
 from llmhash.collection import Collection
 from llmhash.collection.batch import Batch
+from llmhash.collection.filters import Where
 from llmhash.collection.manifest import Engine, SidecarKind
 from llmhash.collection.scoring import Scoring, best_documents, choose_scoring
 from llmhash.collection.sidecar import check_vectors
@@ -86,8 +88,16 @@ class Retriever:
         *,
         engine: Engine = "auto",
         sidecar: SidecarKind | None = None,
+        fields: Sequence[str] = (),
     ) -> Retriever:
         """Make an empty collection at `path` for the codes of `hasher`, with a copy of the hasher in it.
+
+        Args:
+            path: A folder that is empty or does not exist.
+            hasher: What makes the codes.
+            engine: What searches them; see `Collection.create`.
+            sidecar: Keep the documents' float vectors too, as "int8" or "float16".
+            fields: Metadata fields that searches may filter on.
 
         Raises:
             InputError: `path` is taken, or an argument is not usable.
@@ -99,6 +109,7 @@ class Retriever:
             engine=engine,
             sidecar=sidecar,
             dim=hasher.dim,
+            fields=fields,
         )
         try:
             hasher.save(collection.path / _HASHER_FOLDER)
@@ -169,29 +180,82 @@ class Retriever:
         Raises:
             InputError: Something is not usable as given; the message names the first and its position.
         """
-        texts, vectors = self._texts_and_vectors(texts, vectors)
-        size = len(vectors) if vectors is not None else len(texts or ())
-        if batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, not {batch_size}.")
-        checked = Batch.check(size, ids, texts, metadata)
+        texts, vectors, known = self._checked_documents(texts, vectors, ids, metadata, batch_size)
         self.collection.lock()
-        wanted = np.arange(size)
+        wanted = np.arange(len(vectors) if vectors is not None else len(texts or ()))
         if skip_existing:
-            if checked.ids is None:
+            if known is None:
                 raise InputError("skip_existing goes by the ids: give the documents' ids.")
-            wanted = np.flatnonzero(self.collection.find(checked.ids) < 0)
-        elif checked.ids is not None:
-            self.collection.require_new(checked.ids)
+            wanted = np.flatnonzero(self.collection.find(known) < 0)
+        elif known is not None:
+            self.collection.require_new(known)
         added = []
         for start in _steps(len(wanted), batch_size, progress):
             rows = wanted[start : start + batch_size]
-            added += self._add_batch(
-                None if texts is None else [texts[row] for row in rows],
-                None if checked.ids is None else [checked.ids[row] for row in rows],
-                None if metadata is None else [metadata[row] for row in rows],
-                None if vectors is None else vectors[rows].astype(np.float32),
-            )
+            codes, content = self._batch(rows, texts, metadata, vectors)
+            some = None if known is None else [known[row] for row in rows]
+            added += self.collection.add(codes, ids=some, **content)
         return added
+
+    def upsert(
+        self,
+        texts: Sequence[str] | NDArray[Any] | None = None,
+        ids: Sequence[str] = (),
+        metadata: Sequence[Mapping[str, Any] | None] | None = None,
+        *,
+        vectors: NDArray[Any] | None = None,
+        batch_size: int = BATCH_SIZE,
+        progress: bool = False,
+    ) -> list[str]:
+        """Encode n documents; put each in the place of the one that has its id, or add it.
+
+        A replaced document counts as inserted anew: it moves to the end of the order. Batches are as for
+        `add`; after an interruption the same call does the rest.
+
+        Args:
+            texts: As for `add`.
+            ids: Their ids, one each.
+            metadata: As for `add`.
+            vectors: As for `add`.
+            batch_size: As for `add`.
+            progress: As for `add`.
+
+        Returns:
+            The ids.
+
+        Raises:
+            InputError: Something is not usable as given; the message names the first and its position.
+        """
+        texts, vectors, known = self._checked_documents(texts, vectors, ids, metadata, batch_size)
+        self.collection.lock()
+        for start in _steps(len(known or ()), batch_size, progress):
+            rows = np.arange(start, min(start + batch_size, len(known or ())))
+            codes, content = self._batch(rows, texts, metadata, vectors)
+            self.collection.upsert(codes, ids=[(known or ())[row] for row in rows], **content)
+        return list(known or ())
+
+    def delete(self, ids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
+        """Delete documents by their ids or by a filter, all of them or none, and return their number.
+
+        Raises:
+            InputError: An id is unknown, or the filter is not usable.
+        """
+        return self.collection.delete(ids, where=where)
+
+    def _checked_documents(
+        self,
+        texts: Sequence[str] | NDArray[Any] | None,
+        vectors: NDArray[Any] | None,
+        ids: Sequence[str] | None,
+        metadata: Sequence[Mapping[str, Any] | None] | None,
+        batch_size: int,
+    ) -> tuple[Sequence[str] | None, NDArray[Any] | None, list[str] | None]:
+        """Texts, vectors and ids, checked before anything is encoded."""
+        texts, vectors = self._texts_and_vectors(texts, vectors)
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, not {batch_size}.")
+        size = len(vectors) if vectors is not None else len(texts or ())
+        return texts, vectors, Batch.check(size, ids, texts, metadata).ids
 
     def _texts_and_vectors(
         self, texts: Sequence[str] | NDArray[Any] | None, vectors: NDArray[Any] | None
@@ -210,17 +274,25 @@ class Retriever:
                 raise InputError(f"texts[{position}] is {text!r}: it must be a string.")
         return texts, None
 
-    def _add_batch(
+    def _batch(
         self,
-        texts: list[str] | None,
-        ids: list[str] | None,
-        metadata: list[Mapping[str, Any] | None] | None,
-        vectors: FloatArray | None,
-    ) -> list[str]:
-        features = self.hasher.document_features(texts or []) if vectors is None else vectors
-        codes = self.hasher.document_codes(features)
-        kept = None if self.collection.sidecar is None else features
-        return self.collection.add(codes, ids=ids, texts=texts, metadata=metadata, vectors=kept)
+        rows: NDArray[np.int64],
+        texts: Sequence[str] | None,
+        metadata: Sequence[Mapping[str, Any] | None] | None,
+        vectors: NDArray[Any] | None,
+    ) -> tuple[Codes, dict[str, Any]]:
+        """The codes of some of the documents, and what is stored beside them."""
+        some = None if texts is None else [texts[row] for row in rows]
+        if vectors is None:
+            features = self.hasher.document_features(some or [])
+        else:
+            features = vectors[rows].astype(np.float32)
+        content = {
+            "texts": some,
+            "metadata": None if metadata is None else [metadata[row] for row in rows],
+            "vectors": None if self.collection.sidecar is None else features,
+        }
+        return self.hasher.document_codes(features), content
 
     # ------------------------------------------------------------------ searching
 
@@ -232,10 +304,13 @@ class Retriever:
         scoring: Scoring | None = None,
         candidates: int | None = None,
         allow: Allow | Sequence[str] | None = None,
+        where: Where | None = None,
     ) -> list[Hit]:
         """The `k` best documents for one query: a text, or its vector float (dim,). See `search_batch`."""
         queries = [query] if isinstance(query, str) else np.asarray(query)[None]
-        return self.search_batch(queries, k, scoring=scoring, candidates=candidates, allow=allow)[0]
+        return self.search_batch(
+            queries, k, scoring=scoring, candidates=candidates, allow=allow, where=where
+        )[0]
 
     def search_batch(
         self,
@@ -245,6 +320,7 @@ class Retriever:
         scoring: Scoring | None = None,
         candidates: int | None = None,
         allow: Allow | Sequence[str] | None = None,
+        where: Where | None = None,
     ) -> list[list[Hit]]:
         """The `k` best documents for each of q queries.
 
@@ -255,10 +331,14 @@ class Retriever:
             candidates: Documents that `asymmetric`, `int8` and `float16` rescore, at least k; by default
                 10 a hit, at least 100.
             allow: Only these documents: their ids (those that do not exist are ignored), a boolean mask over
-                the collection's rows, or rows.
+                the collection's codes, or rows.
+            where: Only documents whose metadata match, for instance
+                `{"year": {">=": 1990}, "lang": {"in": ["en", "de"]}}`; see `Collection.search`. As many are
+                found as without a filter, if so many match.
 
         Raises:
-            InputError: An argument is not usable; a query is empty; the collection lacks the sidecar.
+            InputError: An argument is not usable; a query is empty; the collection lacks the sidecar or has
+                not declared a field of the filter.
         """
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise InputError(f"k must be a whole number of at least 1, not {k!r}.")
@@ -268,9 +348,15 @@ class Retriever:
         how = choose_scoring(self.collection, scoring)
         features = self.hasher.query_features(_checked_queries(queries))
         logits = self.hasher.query_logits(features)
-        rows_allowed = self._rows(allow)
         scores, rows = best_documents(
-            self.collection, how, logits, features, int(k), candidates=candidates, allow=rows_allowed
+            self.collection,
+            how,
+            logits,
+            features,
+            int(k),
+            candidates=candidates,
+            allow=self._rows(allow),
+            where=where,
         )
         return self._hits(scores, rows)
 
@@ -282,11 +368,14 @@ class Retriever:
 
     def _hits(self, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> list[list[Hit]]:
         distinct = np.unique(rows[rows >= 0])
-        records = dict(zip(distinct.tolist(), self.collection.records(distinct), strict=True))
+        records = dict(zip(distinct.tolist(), self.collection.at(distinct), strict=True))
         hits = []
         for line, found in zip(scores.tolist(), rows.tolist(), strict=True):
-            ranked = [(score, records[row]) for score, row in zip(line, found, strict=True) if row >= 0]
-            hits.append([Hit(record.id, score, record.text, record.metadata) for score, record in ranked])
+            # A document may have been deleted since it was found.
+            ranked = [(score, records.get(row)) for score, row in zip(line, found, strict=True)]
+            hits.append(
+                [Hit(its.id, score, its.text, its.metadata) for score, its in ranked if its is not None]
+            )
         return hits
 
     # ------------------------------------------------------------------ closing

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from llmhash.cli.console import note, print_json, stdout
-from llmhash.cli.options import CorpusPath, Device, Embeddings
+from llmhash.cli.options import CorpusPath, Device, Embeddings, Where, parsed_where
+from llmhash.collection.manifest import Engine
 from llmhash.errors import InputError
 
 app = typer.Typer(
@@ -24,8 +25,12 @@ def create(
     corpus: CorpusPath = None,
     embeddings: Embeddings = None,
     engine: Annotated[
-        Literal["auto", "flat", "usearch"], typer.Option(help="auto takes the exact flat scan.")
+        Engine,
+        typer.Option(help="auto, flat and mih are exact; auto takes tables (mih) where they pay."),
     ] = "auto",
+    field: Annotated[
+        list[str] | None, typer.Option("--field", help="Metadata field to filter on; give it once a field.")
+    ] = None,
     sidecar: Annotated[
         Literal["int8", "float16"] | None, typer.Option(help="Keep vectors too, for rescoring.")
     ] = None,
@@ -37,7 +42,7 @@ def create(
 
     inputs = _inputs(corpus, embeddings)
     model = Hasher.load(hasher, device=device)
-    with Retriever.create(collection, model, engine=engine, sidecar=sidecar) as retriever:
+    with Retriever.create(collection, model, engine=engine, sidecar=sidecar, fields=field or ()) as retriever:
         try:
             _add(retriever, inputs)
         except InputError:
@@ -46,9 +51,9 @@ def create(
                 retriever.collection.close()
                 shutil.rmtree(collection)
             raise
-        if engine == "usearch":
-            recall = retriever.collection.engine_recall(k=10)
-            note(f"recall@10 of {engine} against the exact scan: {recall:.3f}")
+        if not retriever.collection.exact:
+            measured = retriever.collection.engine_recall(k=10)
+            note(f"recall@10 of {engine} against the exact scan: {measured:.3f}")
 
 
 @app.command()
@@ -59,14 +64,96 @@ def add(
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave out known ids: resumes an interrupted add.")
     ] = False,
+    upsert: Annotated[
+        bool, typer.Option("--upsert", help="Put documents in the place of those that have their ids.")
+    ] = False,
     device: Device = None,
 ) -> None:
     """Add documents to a collection."""
     from llmhash.retriever import Retriever
 
+    if skip_existing and upsert:
+        raise InputError("give --skip-existing or --upsert, not both.")
     inputs = _inputs(corpus, embeddings)
     with Retriever.open(collection, device=device) as retriever:
-        _add(retriever, {**inputs, "skip_existing": skip_existing})
+        if not upsert:
+            _add(retriever, {**inputs, "skip_existing": skip_existing})
+            return
+        if "ids" not in inputs:
+            raise InputError("--upsert goes by the documents' ids: give --corpus.")
+        ids = retriever.upsert(**inputs, progress=True)
+        _say(f"put {len(ids):,} documents in place; {collection} holds {len(retriever):,}")
+
+
+@app.command()
+def delete(
+    collection: Path,
+    identifier: Annotated[
+        list[str] | None, typer.Option("--id", help="A document's id; give it once a document.")
+    ] = None,
+    where: Where = None,
+) -> None:
+    """Delete documents by their ids or by a filter. Their space comes back with `compact`."""
+    from llmhash.collection import Collection
+
+    with Collection.open(collection) as opened:
+        count = opened.delete(identifier or None, where=parsed_where(where))
+        _say(f"deleted {count:,} documents; {collection} holds {len(opened):,}")
+
+
+@app.command()
+def compact(collection: Path) -> None:
+    """Give the space of deleted documents back. Searches in other processes go on meanwhile."""
+    from llmhash.collection import Collection
+
+    with Collection.open(collection) as opened:
+        before = opened.info()["bytes_on_disk"]["total"]
+        opened.compact()
+        after = opened.info()["bytes_on_disk"]["total"]
+        _say(f"{collection} takes {after:,} bytes, {before - after:,} fewer than before")
+
+
+@app.command()
+def verify(collection: Path) -> None:
+    """Read everything and hold it against its checksums and counters."""
+    from llmhash.collection import Collection
+
+    with Collection.open(collection, readonly=True) as opened:
+        opened.verify()
+        _say(f"{collection} is whole: {len(opened):,} documents")
+
+
+@app.command()
+def backup(
+    collection: Path, target: Annotated[Path, typer.Argument(help="A folder to make, or an empty one.")]
+) -> None:
+    """Copy a collection as of one moment, while others may read and write it."""
+    from llmhash.collection import Collection
+
+    with Collection.open(collection, readonly=True) as opened:
+        opened.backup(target)
+    _say(f"{target} is a copy of {collection}")
+
+
+@app.command()
+def recall(
+    collection: Path,
+    engine: Annotated[
+        Engine | None, typer.Option(help="The engine to measure; by default the collection's own.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="Neighbours a query.")] = 10,
+    codes: Annotated[
+        Path | None, typer.Option(help="Query codes (`llmhash encode --side query`); by default held codes.")
+    ] = None,
+) -> None:
+    """The share of the exact nearest that an engine finds, over the collection's own codes."""
+    from llmhash.codes import Codes
+    from llmhash.collection import Collection
+
+    with Collection.open(collection, readonly=True) as opened:
+        queries = None if codes is None else Codes.load(codes)
+        measured = opened.engine_recall(queries, k, engine=engine)
+        _say(f"recall@{k} of {engine or opened.engine} against the exact scan: {measured:.3f}")
 
 
 @app.command()
@@ -74,7 +161,7 @@ def info(collection: Path) -> None:
     """What a collection holds, as JSON."""
     from llmhash.collection import Collection
 
-    with Collection.open(collection) as opened:
+    with Collection.open(collection, readonly=True) as opened:
         print_json(opened.info())
 
 
@@ -99,7 +186,8 @@ def _inputs(corpus: Path | None, embeddings: Path | None) -> dict[str, Any]:
 
 def _add(retriever: Any, inputs: dict[str, Any]) -> None:
     ids = retriever.add(**inputs, progress=True)
-    stdout.print(
-        f"added {len(ids):,} documents; {retriever.collection.path} holds {len(retriever.collection):,}",
-        highlight=False,
-    )
+    _say(f"added {len(ids):,} documents; {retriever.collection.path} holds {len(retriever.collection):,}")
+
+
+def _say(line: str) -> None:
+    stdout.print(line, highlight=False, soft_wrap=True, markup=False)

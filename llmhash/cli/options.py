@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from llmhash.errors import InputError
 
 Teacher = Annotated[
     str | None,
@@ -30,3 +33,25 @@ Dtype = Annotated[str | None, typer.Option("--dtype", help="Of the encoder: floa
 Seed = Annotated[int | None, typer.Option("--seed", help="Decides everything random.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the figures to this JSON file.")]
 CsvFile = Annotated[Path | None, typer.Option("--csv", help="Also write the figures to this CSV file.")]
+_WHERE = '{"year": {">=": 1990}, "lang": "en"}'
+Where = Annotated[
+    str | None,
+    typer.Option("--where", help=f"Filter on metadata, as JSON: '{_WHERE}'."),
+]
+
+
+def parsed_where(where: str | None) -> dict[str, Any] | None:
+    """The filter that `--where` holds.
+
+    Raises:
+        InputError: It is not a JSON object.
+    """
+    if where is None:
+        return None
+    try:
+        parsed = json.loads(where)
+    except ValueError as error:
+        raise InputError(f"--where is not JSON ({error}); write it like '{_WHERE}'.") from None
+    if not isinstance(parsed, dict):
+        raise InputError(f"--where must be a JSON object, not {where}.")
+    return parsed

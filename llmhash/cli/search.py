@@ -6,12 +6,12 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from llmhash.cli.console import print_json, stdout
-from llmhash.cli.options import Device
+from llmhash.cli.options import Device, Where, parsed_where
 from llmhash.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def search(
     codes: Annotated[
         Path | None, typer.Option(help="Ready query codes (`llmhash encode --side query`).")
     ] = None,
+    where: Where = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON: a list of hits, or one object a line.")
     ] = False,
@@ -41,8 +42,9 @@ def search(
     """Search a collection: give a question, --stdin, or --codes."""
     if sum((query is not None, stdin, codes is not None)) != 1:
         raise InputError("give one of: a question, --stdin, or --codes FILE.")
+    wanted = parsed_where(where)
     if codes is not None:
-        _search_codes(collection, codes, k)
+        _search_codes(collection, codes, k, wanted)
         return
     from llmhash.retriever import Retriever
 
@@ -50,7 +52,7 @@ def search(
         for question in (line.strip() for line in sys.stdin) if stdin else (query or "",):
             if stdin and not question:
                 continue
-            hits = retriever.search(question, k, scoring=scoring, candidates=candidates)
+            hits = retriever.search(question, k, scoring=scoring, candidates=candidates, where=wanted)
             if stdin and as_json:
                 line = {"query": question, "hits": [asdict(hit) for hit in hits]}
                 stdout.out(json.dumps(line, ensure_ascii=False), highlight=False)
@@ -74,7 +76,7 @@ def _print_hits(question: str, hits: list[Hit]) -> None:
         )
 
 
-def _search_codes(collection: Path, codes: Path, k: int) -> None:
+def _search_codes(collection: Path, codes: Path, k: int, where: dict[str, Any] | None) -> None:
     """One JSON line a code: ids and Hamming distances. Neither torch nor the model is loaded."""
     from llmhash.codes import Codes, describe_codes
     from llmhash.collection import Collection
@@ -86,7 +88,7 @@ def _search_codes(collection: Path, codes: Path, k: int) -> None:
                 f"{codes} was made by another hasher ({maker}) than {collection} "
                 f"({opened.hasher_fingerprint}); encode the queries with the collection's own."
             )
-        distances, rows = opened.search(Codes.load(codes), k)
+        distances, rows = opened.search(Codes.load(codes), k, where=where)
         for query_distances, query_rows in zip(distances, rows, strict=True):
             found = query_rows[query_rows >= 0]
             ids = [record.id for record in opened.records(found)]
