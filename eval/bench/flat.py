@@ -18,64 +18,37 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse
 import json
-import platform
 import statistics
-import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import pairwise
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import faiss
-import numba
 import numpy as np
+from loops import bare_loop, count_near, uses_avx512
+from machine import describe_machine
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from timing import take_turns
 
 from llmhash.index import FlatIndex
-from llmhash.index.threads import run
-from llmhash.index.vectors import popcount
 
 OURS, BARE, FAISS_DEFAULT = "llmhash FlatIndex", "bare popcount loop", "FAISS heap, batch 32 (default)"
 
 
-@numba.njit(nogil=True)
-def count_near(codes: np.ndarray, queries: np.ndarray, limit: int, out: np.ndarray) -> None:
-    """Count the codes of one 64-bit word, (n,), that are nearer than a limit to each query."""
-    for query in range(queries.size):
-        near = 0
-        for row in range(codes.size):
-            near += popcount(codes[row] ^ queries[query]) < limit
-        out[query] = near
+@dataclass(frozen=True)
+class Comparison:
+    """Random codes and queries to search, and how often."""
 
-
-@numba.njit(nogil=True)
-def count_near_wide(codes: np.ndarray, queries: np.ndarray, limit: int, out: np.ndarray) -> None:
-    """The same for codes of several words, (n, w)."""
-    for query in range(queries.shape[0]):
-        near = 0
-        for row in range(codes.shape[0]):
-            distance = 0
-            for word in range(codes.shape[1]):
-                distance += popcount(codes[row, word] ^ queries[query, word])
-            near += distance < limit
-        out[query] = near
-
-
-def bare_loop(codes: np.ndarray, queries: np.ndarray, bits: int, threads: int) -> None:
-    """Count the codes near each query, the queries shared out among threads."""
-    out = np.zeros(len(queries), np.int64)
-    count = count_near if codes.shape[1] == 1 else count_near_wide
-    shape = (-1,) if codes.shape[1] == 1 else (-1, codes.shape[1])
-    bounds = [len(queries) * part // threads for part in range(threads + 1)]
-    run(
-        [
-            partial(count, codes.reshape(shape), queries[i:j].reshape(shape), bits // 4, out[i:j])
-            for i, j in pairwise(bounds)
-        ],
-        threads,
-    )
+    codes: int
+    bits: int
+    queries: int
+    k: int
+    repeats: int
+    seed: int = 0
 
 
 def faiss_settings(queries: int) -> dict[str, tuple[bool, int]]:
@@ -89,65 +62,58 @@ def faiss_settings(queries: int) -> dict[str, tuple[bool, int]]:
 
 
 def search_faiss(
-    index: Any, setting: tuple[bool, int], queries: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray]:
+    index: Any, setting: tuple[bool, int], queries: NDArray[np.uint8], k: int
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Search FAISS's flat index with a setting of `faiss_settings`."""
     index.use_heap, index.query_batch_size = setting
-    return index.search(queries, k)
+    found: tuple[NDArray[np.int32], NDArray[np.int64]] = index.search(queries, k)
+    return found
 
 
-def measure(contestants: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each contestant's runs, after one that is not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for contest in contestants.values():
-        contest()
-    for _ in range(repeats):
-        for name, contest in contestants.items():
-            start = time.perf_counter()
-            contest()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
+def compare(what: Comparison, threads: int) -> dict[str, Any]:
+    """One run: every contestant's median, at a number of threads.
 
-
-def compare(arguments: argparse.Namespace, threads: int) -> dict[str, Any]:
-    """One run: every contestant's median, at a number of threads."""
-    rng = np.random.default_rng(arguments.seed)
-    width = -(-arguments.bits // 8)
-    packed = rng.integers(0, 256, (arguments.codes, width), dtype=np.uint8)
-    queries = rng.integers(0, 256, (arguments.queries, width), dtype=np.uint8)
-    ours = FlatIndex.from_packed(packed, arguments.bits)
-    theirs = faiss.IndexBinaryFlat(8 * width)
+    Raises:
+        SystemExit: FAISS and llmhash find different distances.
+    """
+    faiss = import_module("faiss")  # Here, so that `search.py` runs without it.
+    rng = np.random.default_rng(what.seed)
+    width = what.bits // 8
+    packed = rng.integers(0, 256, (what.codes, width), dtype=np.uint8)
+    queries = rng.integers(0, 256, (what.queries, width), dtype=np.uint8)
+    ours = FlatIndex.from_packed(packed, what.bits)
+    theirs = faiss.IndexBinaryFlat(what.bits)
     theirs.add(packed)
     faiss.omp_set_num_threads(threads)
-    settings = faiss_settings(arguments.queries)
-    found, _ = ours.search(queries, arguments.k, threads=threads)
+    settings = faiss_settings(what.queries)
+    found, _ = ours.search(queries, what.k, threads=threads)
     for name, setting in settings.items():
-        expected, _ = search_faiss(theirs, setting, queries, arguments.k)
+        expected, _ = search_faiss(theirs, setting, queries, what.k)
         if not np.array_equal(found, expected):
             raise SystemExit(f"{name} finds other distances than llmhash.")
     contestants: dict[str, Callable[[], Any]] = {
-        OURS: lambda: ours.search(queries, arguments.k, threads=threads),
+        OURS: lambda: ours.search(queries, what.k, threads=threads),
         **{
-            name: partial(search_faiss, theirs, setting, queries, arguments.k)
+            name: partial(search_faiss, theirs, setting, queries, what.k)
             for name, setting in settings.items()
         },
     }
     if width % 8 == 0:
         words = packed.view(np.uint64), queries.view(np.uint64)
-        contestants[BARE] = lambda: bare_loop(*words, arguments.bits, threads)
-    seconds = measure(contestants, arguments.repeats)
-    return summary(arguments, threads, {name: statistics.median(runs) for name, runs in seconds.items()})
+        contestants[BARE] = lambda: bare_loop(*words, what.bits, threads)
+        contestants[BARE]()  # Compiles; the others have run above.
+    seconds = take_turns({name: [contest] * what.repeats for name, contest in contestants.items()})
+    return summary(what, threads, {name: statistics.median(runs) for name, runs in seconds.items()})
 
 
-def summary(arguments: argparse.Namespace, threads: int, medians: dict[str, float]) -> dict[str, Any]:
-    pairs = arguments.codes * arguments.queries
+def summary(what: Comparison, threads: int, medians: dict[str, float]) -> dict[str, Any]:
+    """What a run showed, by contestant and as ratios."""
+    pairs = what.codes * what.queries
     best = min((name for name in medians if name.startswith("FAISS")), key=medians.__getitem__)
     return {
-        "codes": arguments.codes,
-        "bits": arguments.bits,
-        "queries": arguments.queries,
-        "k": arguments.k,
+        **asdict(what),
         "threads": threads,
-        "repeats": arguments.repeats,
+        "avx512": uses_avx512() if count_near.signatures else None,
         "seconds": medians,
         "codes_per_second": {name: pairs / value for name, value in medians.items()},
         "best_faiss": best,
@@ -175,7 +141,8 @@ def show(console: Console, result: dict[str, Any]) -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """The command line's arguments."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--codes", type=int, default=1_000_000)
     parser.add_argument("--bits", type=int, default=64, help="a multiple of 8")
     parser.add_argument("--queries", type=int, default=200, help="searched as one batch")
@@ -191,19 +158,18 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Run the comparison at each number of threads."""
     arguments = parse()
     console = Console()
+    what = Comparison(
+        arguments.codes, arguments.bits, arguments.queries, arguments.k, arguments.repeats, arguments.seed
+    )
     results = []
     for threads in arguments.threads:
-        results.append(compare(arguments, threads))
+        results.append(compare(what, threads))
         show(console, results[-1])
     if arguments.json is not None:
-        versions = {"faiss": faiss.__version__, "numba": numba.__version__, "numpy": np.__version__}
-        report = {
-            "machine": platform.processor() or platform.machine(),
-            "versions": versions,
-            "runs": results,
-        }
+        report = {"machine": describe_machine(), "runs": results}
         arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
