@@ -82,6 +82,7 @@ def add(
         if "ids" not in inputs:
             raise InputError("--upsert goes by the documents' ids: give --corpus.")
         ids = retriever.upsert(**inputs, progress=True)
+        retriever.collection.build_engine()
         _say(f"put {len(ids):,} documents in place; {collection} holds {len(retriever):,}")
 
 
@@ -186,6 +187,7 @@ def _inputs(corpus: Path | None, embeddings: Path | None) -> dict[str, Any]:
 
 def _add(retriever: Any, inputs: dict[str, Any]) -> None:
     ids = retriever.add(**inputs, progress=True)
+    retriever.collection.build_engine()
     _say(f"added {len(ids):,} documents; {retriever.collection.path} holds {len(retriever.collection):,}")
 
 

@@ -20,7 +20,7 @@ from llmhash.collection.filters import Where, check_field
 from llmhash.collection.lock import NAME as LOCK_NAME
 from llmhash.collection.lock import WriteLock
 from llmhash.collection.manifest import Engine, Manifest, SidecarKind
-from llmhash.collection.reading import Reading
+from llmhash.collection.reading import USUAL_NEIGHBOURS, Reading
 from llmhash.collection.records import Records
 from llmhash.collection.verification import verify
 from llmhash.collection.view import View, files_of
@@ -260,6 +260,15 @@ class Collection(Reading):
             self.refresh()
 
     # ------------------------------------------------------------------ maintenance
+
+    def build_engine(self) -> None:
+        """Build and save what the engine derives from the codes now, rather than in the next search."""
+        self._refuse_closed()
+        files = self._engine_files
+        if files is not None and files.serves(len(self._view.codes), USUAL_NEIGHBOURS):
+            with files.over(lambda: self._view):
+                pass
+            files.save()
 
     def engine_recall(
         self,

@@ -26,8 +26,8 @@ from llmhash.collection.view import Allow, Mask, View, last_commit
 from llmhash.errors import InputError
 from llmhash.index import EXACT_ENGINES, choose_engine
 
-# What `engine` takes for the number of neighbours that will be asked for.
-_USUAL_NEIGHBOURS = 10
+#: The number of neighbours that searches are taken to ask for where none has been asked yet.
+USUAL_NEIGHBOURS = 10
 
 
 class Reading:
@@ -67,7 +67,7 @@ class Reading:
     def engine(self) -> str:
         """What `search` uses; for "auto", what it is at the present number of documents."""
         if self._manifest.engine == "auto":
-            return choose_engine(len(self._view.codes), self.bits, _USUAL_NEIGHBOURS)
+            return choose_engine(len(self._view.codes), self.bits, USUAL_NEIGHBOURS)
         return self._manifest.engine
 
     @property

@@ -195,9 +195,9 @@ def test_damaged_tables_are_built_again(create, random_codes, builds, short_tail
     asked = random_codes(7, 64, seed=1)
     collection = create(engine="mih")
     collection.add(random_codes(300, 64))
-    collection.search(asked, 1)
-    collection.close()
+    collection.build_engine()
     (path,) = collection.path.glob("mih-*.index")
+    collection.close()
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 255
     path.write_bytes(data)
