@@ -36,7 +36,8 @@ def main() -> None:
         )
     print(table(report))
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(vars(report), indent=2) + "\n", encoding="utf-8")
+        figures = {"seconds": arguments.seconds, **vars(report)}
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 def table(report: Report) -> str:
