@@ -20,17 +20,17 @@ _FAISS = {f"faiss-{kind}": kind for kind in get_args(FaissKind)}
 ENGINES = ("auto", "flat", "mih", "usearch", *_FAISS)
 EXACT_ENGINES = ("auto", "flat", "mih", "faiss-flat")
 
-#: What "auto" goes by, measured (eval/results/search): tables pay from so many codes on, for these widths,
-#: and where few neighbours are asked for.
-AUTO_MIH_CODES = 5_000_000
+#: What "auto" goes by, measured (eval/results/search): tables pay for codes of these widths, from so many on,
+#: and from so many for each neighbour that is asked for. Fewer are scanned as fast as buckets are looked up.
 AUTO_MIH_BITS = range(48, 257)
-AUTO_MIH_NEIGHBOURS = 100
+AUTO_MIH_CODES = 10_000_000
+AUTO_MIH_CODES_A_NEIGHBOUR = 1_000_000
 
 
 def choose_engine(codes: int, bits: int, k: int) -> str:
     """What "auto" is for an index of so many codes when `k` neighbours are asked for: "flat" or "mih"."""
-    pays = codes >= AUTO_MIH_CODES and bits in AUTO_MIH_BITS and k <= AUTO_MIH_NEIGHBOURS
-    return "mih" if pays else "flat"
+    least = max(AUTO_MIH_CODES, AUTO_MIH_CODES_A_NEIGHBOUR * k)
+    return "mih" if bits in AUTO_MIH_BITS and codes >= least else "flat"
 
 
 def check_engine(engine: str) -> str:

@@ -12,7 +12,9 @@ from typing import NamedTuple
 from llmhash.index.mih_tables import Tables
 
 # The flat scan's cost of a word when it lays several queries side by side, and how many these are at least.
-_SHARED_WORD, _SHARING_QUERIES = 0.4, 4
+_SHARED_WORD, _SHARING_QUERIES = 0.28, 4
+# Codes of so many words come from memory, which one thread that reads them once keeps busy almost alone.
+_CACHED_WORDS, _MEMORY_SPEEDUP = 1 << 22, 1.25
 # The flat scan copies an eligible code out for so many words, where that is less than scanning them all.
 _COPY = 25.0
 # The flat scan gives every thread at least so many words.
@@ -48,7 +50,10 @@ def budget(rows: int, eligible: int, words: int, queries: int, threads: int) -> 
     compared = float(words * queries) * (1.0 if queries < _SHARING_QUERIES else _SHARED_WORD)
     flat = min(rows * compared, eligible * (_COPY + compared))
     # Threads share the flat scan's rows among them, but of a probing search only its queries.
-    flat *= min(threads, queries) / min(threads, 1 + rows * words * queries // _WORDS_A_THREAD)
+    speedup: float = min(threads, 1 + rows * words * queries // _WORDS_A_THREAD)
+    if queries < _SHARING_QUERIES and rows * words > _CACHED_WORDS:
+        speedup = min(speedup, _MEMORY_SPEEDUP)
+    flat *= min(threads, queries) / speedup
     return Budget((_TRIAL * flat - _CALL) / queries, _MOST * flat / queries)
 
 

@@ -20,6 +20,8 @@ from llmhash.index.threads import run
 
 # Queries differ in what they take, so a thread gets its share in a few portions.
 _PORTIONS = 4
+# So many queries of a batch go first; if few of them are answered, the others are not tried.
+_SCOUTS, _FEW_ANSWERED = 16, 0.25
 # A candidate is a word with its distance above its row.
 _ROW_BITS, _ROW = np.uint64(32), np.uint64(2**32 - 1)
 
@@ -87,7 +89,10 @@ def _probe(
             codes, tables, asked[i:j], mask, k, bits, costs, distances[i:j], rows[i:j], answered[i:j]
         )
 
-    _share_out(work, len(queries), threads)
+    scouts = min(_SCOUTS, len(queries))
+    _share_out(work, 0, scouts, threads)
+    if scouts < len(queries) and answered[:scouts].mean() >= _FEW_ANSWERED:
+        _share_out(work, scouts, len(queries), threads)
     return answered
 
 
@@ -144,7 +149,7 @@ def _probe_within(
             part, ended = mih_kernels.within(codes, tables, asked, query, mask, radius, costs)
             found[query] = part if ended else None
 
-    _share_out(work, len(queries), threads)
+    _share_out(work, 0, len(queries), threads)
     return found
 
 
@@ -161,11 +166,11 @@ def _as_candidates(found: FoundInRange, start: int) -> list[Candidates]:
     return [candidates[i:j] for i, j in pairwise(lims)]
 
 
-def _share_out(work: Callable[[int, int], None], queries: int, threads: int) -> None:
-    """Have all queries worked on, from one number up to another, by several threads where there are more."""
-    if min(queries, threads) == 1:
-        work(0, queries)
+def _share_out(work: Callable[[int, int], None], first: int, last: int, threads: int) -> None:
+    """Have the queries from one number up to another worked on, by several threads where there are more."""
+    if min(last - first, threads) <= 1:
+        work(first, last)
         return
-    count = min(queries, _PORTIONS * threads)
-    bounds = [queries * portion // count for portion in range(count + 1)]
+    count = min(last - first, _PORTIONS * threads)
+    bounds = [first + (last - first) * portion // count for portion in range(count + 1)]
     run([partial(work, i, j) for i, j in pairwise(bounds)], threads)

@@ -215,8 +215,9 @@ def test_the_automatic_engine_takes_tables_where_they_pay(
     same_as_flat(collection, asked)
     assert (collection.engine, builds) == ("flat", [])
     monkeypatch.setattr(engines, "AUTO_MIH_CODES", 200)
+    monkeypatch.setattr(engines, "AUTO_MIH_CODES_A_NEIGHBOUR", 20)
     same_as_flat(collection, asked)
     assert (collection.engine, builds) == ("mih", [300])
-    same_as_flat(collection, asked, engines.AUTO_MIH_NEIGHBOURS + 1)
+    same_as_flat(collection, asked, 16)
     assert collection.engine_recall() == 1.0
     assert collection.engine_recall(engine="usearch") == 1.0
