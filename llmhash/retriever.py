@@ -60,8 +60,8 @@ class Retriever:
     - `int8`, `float16`: the cosine between the query's features and the document's as the sidecar keeps them,
       over the best candidates by asymmetric score.
 
-    By default it is `asymmetric_scan` up to 5 million documents in a flat collection, else `asymmetric`. Hits
-    come by (score, then Hamming distance, then insertion).
+    By default it is `asymmetric_scan` up to 80 MB of codes (10 million of 64 bits) where the engine is exact,
+    else `asymmetric`. Hits come by (score, then Hamming distance, then insertion).
 
     Example:
         >>> retriever = Retriever.create("wiki.llmhash", hasher)

@@ -147,7 +147,7 @@ def test_ties_come_by_distance_then_insertion(make):
 def test_the_default_scoring(make, monkeypatch):
     retriever = make()
     assert scoring_module.choose_scoring(retriever.collection) == "asymmetric_scan"
-    monkeypatch.setattr(scoring_module, "ASYMMETRIC_SCAN_LIMIT", 149)
+    monkeypatch.setattr(scoring_module, "ASYMMETRIC_SCAN_BYTES", 149 * 3)
     assert scoring_module.choose_scoring(retriever.collection) == "asymmetric"
     query = "passage number 9"
     assert retriever.search(query) == retriever.search(query, scoring="asymmetric")

@@ -49,7 +49,8 @@ class Filter:
 
     Attributes:
         key: Canonical JSON: filters of equal form have equal keys.
-        sql: An expression over the columns of `records` that is 0 or 1, never NULL.
+        sql: An expression over the columns of `records` that is 0 or 1, never NULL; it stands in brackets, or
+            is NOT and one in brackets.
         values: Its parameters.
     """
 
