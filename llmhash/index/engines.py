@@ -21,8 +21,9 @@ ENGINES = ("auto", "flat", "mih", "usearch", *_FAISS)
 EXACT_ENGINES = ("auto", "flat", "mih", "faiss-flat")
 
 #: What "auto" goes by, measured (eval/results/search): tables pay for codes of these widths, from so many on,
-#: and from so many for each neighbour that is asked for. Fewer are scanned as fast as buckets are looked up.
-AUTO_MIH_BITS = range(48, 257)
+#: and from so many for each neighbour that is asked for. Fewer are scanned as fast as buckets are looked up,
+#: and the neighbours of wider codes are too far away, unless they are nearly duplicates.
+AUTO_MIH_BITS = range(48, 97)
 AUTO_MIH_CODES = 10_000_000
 AUTO_MIH_CODES_A_NEIGHBOUR = 1_000_000
 
