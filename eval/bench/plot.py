@@ -59,15 +59,19 @@ def _latency_against_n(records: Sequence[Record], path: Path) -> Path | None:
     if not cases:
         return None
     figure, panels = _panels(len(cases))
+    # A contestant looks the same in every panel, whichever others are missing there.
+    names = dict.fromkeys(m["contestant"] for m in records if m["exact"])
+    orders = {name: order for order, name in enumerate(names)}
     for panel, (workload, bits) in zip(panels, cases, strict=False):
         lines: dict[str, list[tuple[int, float]]] = {}
         for record in records:
             if (record["workload"], record["bits"]) == (workload, bits) and record["exact"]:
                 point = record["codes"], 1000 * record["seconds"]
                 lines.setdefault(record["contestant"], []).append(point)
-        for order, (name, points) in enumerate(lines.items()):
+        for name, points in lines.items():
             sizes, times = zip(*sorted(points), strict=True)
-            panel.plot(sizes, times, marker=_MARKERS[order % len(_MARKERS)], markersize=4, label=name)
+            look = {"color": f"C{orders[name] % 10}", "marker": _MARKERS[orders[name] % len(_MARKERS)]}
+            panel.plot(sizes, times, markersize=4, label=name, **look)
         panel.set(title=f"{workload}, {bits} bits", xscale="log", yscale="log")
         panel.xaxis.set_minor_formatter(NullFormatter())
         panel.set(xlabel="codes", ylabel=f"ms a query, one thread, k = {_K}")

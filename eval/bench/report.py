@@ -113,7 +113,9 @@ class Report:
             yield ""
             yield (
                 "Random codes, one batch. The bare loop reads every code for every query, counts the bits "
-                "that differ and compares the count with a constant."
+                "that differ and compares the count with a constant; for codes of more than one word the "
+                "compiler does not lay it out in vectors, so there it is no limit. Beyond the cache the scan "
+                "is above it because queries share each read."
                 if kind == "limit"
                 else "In a process of its own, with AVX-512 turned off for numba and FAISS."
             )
