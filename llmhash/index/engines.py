@@ -24,7 +24,7 @@ EXACT_ENGINES = ("auto", "flat", "mih", "faiss-flat")
 #: and from so many for each neighbour that is asked for. Fewer are scanned as fast as buckets are looked up,
 #: and the neighbours of wider codes are too far away, unless they are nearly duplicates.
 AUTO_MIH_BITS = range(48, 97)
-AUTO_MIH_CODES = 10_000_000
+AUTO_MIH_CODES = 20_000_000
 AUTO_MIH_CODES_A_NEIGHBOUR = 1_000_000
 
 
