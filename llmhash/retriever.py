@@ -210,7 +210,7 @@ class Retriever:
         """Encode n documents; put each in the place of the one that has its id, or add it.
 
         A replaced document counts as inserted anew: it moves to the end of the order. Batches are as for
-        `add`; after an interruption the same call does the rest.
+        `add`; after an interruption the same call puts all of them in place.
 
         Args:
             texts: As for `add`.
@@ -228,11 +228,12 @@ class Retriever:
         """
         texts, vectors, known = self._checked_documents(texts, vectors, ids, metadata, batch_size)
         self.collection.lock()
-        for start in _steps(len(known or ()), batch_size, progress):
-            rows = np.arange(start, min(start + batch_size, len(known or ())))
+        names = known or []
+        for start in _steps(len(names), batch_size, progress):
+            rows = np.arange(start, min(start + batch_size, len(names)))
             codes, content = self._batch(rows, texts, metadata, vectors)
-            self.collection.upsert(codes, ids=[(known or ())[row] for row in rows], **content)
-        return list(known or ())
+            self.collection.upsert(codes, ids=[names[row] for row in rows], **content)
+        return names
 
     def delete(self, ids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
         """Delete documents by their ids or by a filter, all of them or none, and return their number.

@@ -318,3 +318,46 @@ def test_readers_find_what_others_add(make):
         assert reader.search("new words", 1) == []
         retriever.add(["new words"], ids=["new"])
         assert [hit.id for hit in reader.search("new words", 1)] == ["new"]
+
+
+def test_upserts_deletions_and_filters(make):
+    retriever = make(fields=["n"])
+    assert [hit.id for hit in retriever.search("passage number 9", 1)] == ["p9"]
+    changed = ["another passage", "a new passage", "passage number 9"]
+    ids = ["p9", "new", "p3"]
+    assert retriever.upsert(changed, ids, [{"n": 1000 + i} for i in range(3)], batch_size=2) == ids
+    assert len(retriever) == 151
+    assert [hit.id for hit in retriever.search("passage number 9", 1)] == ["p3"]
+    assert retriever.search("another passage", 1)[0].metadata == {"n": 1000}
+
+    hits = retriever.search("another passage", 10, where={"n": {">=": 1000}})
+    assert {hit.id for hit in hits} == {"p9", "new", "p3"}
+    for scoring in ("hamming", "asymmetric", "asymmetric_scan"):
+        found = retriever.search("passage number 7", 150, scoring=scoring, where={"n": {"<": 5}})
+        assert {hit.id for hit in found} == {"p0", "p1", "p2", "p4"}
+
+    assert retriever.delete(["new"]) == 1
+    assert retriever.delete(where={"n": {">=": 140, "<": 150}}) == 10
+    assert len(retriever) == 140
+    assert len(retriever.search("a new passage", 200)) == 140
+    with pytest.raises(InputError, match="'new'"):
+        retriever.delete(["p1", "new"])
+    with pytest.raises(InputError, match="not declared"):
+        retriever.search("x", where={"author": "y"})
+    with pytest.raises(InputError, match="2 documents but 1 ids"):
+        retriever.upsert(["a", "b"], ["one"])
+    assert len(retriever) == 140
+
+
+def test_a_document_deleted_since_it_was_found_is_left_out(make, monkeypatch):
+    retriever = make()
+    query = "passage number 9"
+    best = [hit.id for hit in retriever.search(query, 3)]
+
+    def find_then_lose(*arguments, **settings):
+        found = scoring_module.best_documents(*arguments, **settings)
+        retriever.delete([best[0]])
+        return found
+
+    monkeypatch.setattr("llmhash.retriever.best_documents", find_then_lose)
+    assert [hit.id for hit in retriever.search(query, 3)] == best[1:]
