@@ -67,7 +67,7 @@ class EngineFiles:
         outdated = self._view is not None and self._view.state.generation != view.state.generation
         if index is None or outdated or len(index) > rows:
             index = self._load(view)
-        if isinstance(index, MihIndex):
+        if len(index) < rows and isinstance(index, MihIndex):
             index = index.over(view.codes)
             if index.outgrown:
                 index.rebuild()

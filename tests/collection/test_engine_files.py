@@ -221,3 +221,26 @@ def test_the_automatic_engine_takes_tables_where_they_pay(
     same_as_flat(collection, asked, 16)
     assert collection.engine_recall() == 1.0
     assert collection.engine_recall(engine="usearch") == 1.0
+
+
+def test_a_search_takes_the_codes_up_only_when_rows_have_come(create, random_codes, monkeypatch):
+    """Codes that are no whole words are copied for it: 60 bits, as many as there are."""
+    taken = []
+    original = MihIndex.over
+
+    def over(self, packed):
+        taken.append(len(packed))
+        return original(self, packed)
+
+    monkeypatch.setattr(MihIndex, "over", over)
+    asked = random_codes(3, 60, seed=1)
+    collection = create(60, engine="mih")
+    collection.add(random_codes(200, 60))
+    for _ in range(3):
+        same_as_flat(collection, asked)
+    collection.delete(["7"])
+    same_as_flat(collection, asked)
+    assert taken == [200]
+    collection.add(random_codes(50, 60, seed=2))
+    same_as_flat(collection, asked)
+    assert taken == [200, 250]
