@@ -24,7 +24,7 @@ from llmhash.collection.records import Records
 from llmhash.collection.snapshot import Snapshot
 from llmhash.collection.view import Allow, Mask, View, last_commit
 from llmhash.errors import InputError
-from llmhash.index import EXACT_ENGINES, choose_engine
+from llmhash.index import EXACT_ENGINES, AsymmetricQueries, choose_engine
 
 #: The number of neighbours that searches are taken to ask for where none has been asked yet.
 USUAL_NEIGHBOURS = 10
@@ -221,7 +221,7 @@ class Reading:
 
     def asymmetric_search(
         self,
-        logits: ArrayLike,
+        queries: AsymmetricQueries,
         k: int,
         *,
         allow: Allow | None = None,
@@ -229,10 +229,10 @@ class Reading:
         where: Where | None = None,
         threads: int | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The `k` documents whose ±1 bits suit each query's logits best, over all codes and exactly.
+        """The `k` documents with the best asymmetric scores for each query, over all codes and exactly.
 
         Args:
-            logits: float (q, bits).
+            queries: Logits float (q, bits), or `TableQueries`.
             k: Documents a query, at least 1.
             allow: As for `search`.
             deny: As for `search`.
@@ -240,10 +240,11 @@ class Reading:
             threads: As for `search`.
 
         Returns:
-            Scores q·d / sum|q| float32 (q, k) and rows int64 (q, k), the rest being -inf and -1 where there
-            are fewer. They come by (score, then Hamming distance, then insertion).
+            Scores float32 (q, k) and rows int64 (q, k), the rest being -inf and -1 where there are fewer.
+            They come by (score, then Hamming distance, then insertion). Logits q score a document of bits
+            d = ±1 q·d / sum|q|; tables score it the sum of the entries that its bytes name.
         """
-        return self.snapshot(allow=allow, deny=deny, where=where).asymmetric_search(logits, k, threads)
+        return self.snapshot(allow=allow, deny=deny, where=where).asymmetric_search(queries, k, threads)
 
     def range_search(
         self,
@@ -271,17 +272,17 @@ class Reading:
         """
         return self.snapshot(allow=allow, deny=deny, where=where).range_search(codes, radius, threads)
 
-    def rescore(self, logits: ArrayLike, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def rescore(self, queries: AsymmetricQueries, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The asymmetric scores of each query's own rows, float32 (q, c).
 
         Args:
-            logits: float (q, bits).
+            queries: Logits float (q, bits), or `TableQueries`.
             rows: int64 (q, c).
 
         Returns:
             The scores; -inf where the row is -1 or has been deleted.
         """
-        return self.snapshot().rescore(logits, rows)
+        return self.snapshot().rescore(queries, rows)
 
     def codes_at(self, rows: ArrayLike) -> NDArray[np.uint8]:
         """The packed codes of documents, uint8 (n, ceil(bits / 8)), rows being integers (n,).

@@ -1,6 +1,7 @@
 """How documents are scored for a query, and in which order they come: the rescorers.
 
-Scores are from -1 to 1, higher is better. Documents come by (score, then Hamming distance, then insertion).
+Higher scores are better. They are from -1 to 1, but for those of tables, which are what the tables add up to.
+Documents come by (score, then Hamming distance, then insertion).
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from llmhash.codes import Codes
 from llmhash.collection.collection import Collection
 from llmhash.collection.filters import Where
 from llmhash.collection.manifest import SidecarKind
 from llmhash.collection.snapshot import Snapshot
 from llmhash.collection.view import Allow
 from llmhash.errors import InputError
+from llmhash.index import AsymmetricQueries
+from llmhash.index.asymmetric_queries import own_codes
 
 Scoring = Literal["hamming", "asymmetric", "asymmetric_scan", "int8", "float16"]
 
@@ -54,7 +56,7 @@ def choose_scoring(collection: Collection, scoring: Scoring | None = None) -> Sc
 def best_documents(
     collection: Collection,
     scoring: Scoring,
-    logits: FloatArray,
+    queries: AsymmetricQueries,
     features: FloatArray,
     k: int,
     *,
@@ -68,11 +70,12 @@ def best_documents(
     Args:
         collection: What is searched.
         scoring: `hamming`: 1 - 2h/b, h being the Hamming distance and b the bits. `asymmetric`: q·d / sum|q|,
-            q being the logits and d the document's bits as ±1, over the nearest candidates by Hamming
-            distance. `asymmetric_scan`: the same over all documents. `int8`, `float16`: the cosine between
-            the features and the sidecar's vectors, over the best candidates by asymmetric score.
-        logits: float32 (q, bits).
-        features: float32 (q, dim), what the logits were made of; the sidecar is compared with them.
+            q being the logits and d the document's bits as ±1, or the sum of the tables' entries that the
+            document's bytes name, over the nearest candidates by Hamming distance. `asymmetric_scan`: the
+            same over all documents. `int8`, `float16`: the cosine between the features and the sidecar's
+            vectors, over the best candidates by asymmetric score.
+        queries: Logits float32 (q, bits), or `TableQueries`.
+        features: float32 (q, dim), what the queries were made of; the sidecar is compared with them.
         k: Documents a query.
         candidates: Candidates a query, at least k; by default 10 a document asked for, at least 100.
         allow: Only these may be returned: a boolean mask over the collection's codes, or rows.
@@ -85,10 +88,10 @@ def best_documents(
     k = min(k, most)
     candidates = _candidates_for(k, most) if candidates is None else min(max(candidates, k), most)
     if scoring not in get_args(SidecarKind):
-        return _best_by_codes(snapshot, scoring, logits, k, candidates)
+        return _best_by_codes(snapshot, scoring, queries, k, candidates)
     coarse = choose_scoring(collection)
-    _, rows = _best_by_codes(snapshot, coarse, logits, candidates, _candidates_for(candidates, most))
-    return _order(snapshot, logits, _cosines(snapshot, features, rows), rows, k)
+    _, rows = _best_by_codes(snapshot, coarse, queries, candidates, _candidates_for(candidates, most))
+    return _order(snapshot, queries, _cosines(snapshot, features, rows), rows, k)
 
 
 def _candidates_for(k: int, most: int) -> int:
@@ -96,16 +99,16 @@ def _candidates_for(k: int, most: int) -> int:
 
 
 def _best_by_codes(
-    snapshot: Snapshot, scoring: Scoring, logits: FloatArray, k: int, candidates: int
+    snapshot: Snapshot, scoring: Scoring, queries: AsymmetricQueries, k: int, candidates: int
 ) -> Scored:
     """The `k` best documents by a scoring that asks for nothing but the codes."""
     if scoring == "hamming":
-        distances, rows = snapshot.search(Codes.from_logits(logits), k)
+        distances, rows = snapshot.search(own_codes(queries), k)
         return np.float32(1) - distances.astype(np.float32) * np.float32(2 / snapshot.view.bits), rows
     if scoring == "asymmetric_scan":
-        return snapshot.asymmetric_search(logits, k)
-    _, rows = snapshot.search(Codes.from_logits(logits), candidates)
-    return _order(snapshot, logits, snapshot.rescore(logits, rows), rows, k)
+        return snapshot.asymmetric_search(queries, k)
+    _, rows = snapshot.search(own_codes(queries), candidates)
+    return _order(snapshot, queries, snapshot.rescore(queries, rows), rows, k)
 
 
 def _cosines(snapshot: Snapshot, features: FloatArray, rows: NDArray[np.int64]) -> FloatArray:
@@ -119,19 +122,19 @@ def _cosines(snapshot: Snapshot, features: FloatArray, rows: NDArray[np.int64]) 
     return np.clip(scores, -1, 1)
 
 
-def _distances(snapshot: Snapshot, logits: FloatArray, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def _distances(snapshot: Snapshot, queries: AsymmetricQueries, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """The Hamming distance between each query's code and its candidates', (q, c); 0 for row -1."""
     distances = np.zeros(rows.shape, dtype=np.int64)
-    for code, found, out in zip(Codes.from_logits(logits).packed, rows, distances, strict=True):
+    for code, found, out in zip(own_codes(queries).packed, rows, distances, strict=True):
         there = found >= 0
         out[there] = np.bitwise_count(snapshot.codes_at(found[there]) ^ code).sum(axis=1)
     return distances
 
 
 def _order(
-    snapshot: Snapshot, logits: FloatArray, scores: FloatArray, rows: NDArray[np.int64], k: int
+    snapshot: Snapshot, queries: AsymmetricQueries, scores: FloatArray, rows: NDArray[np.int64], k: int
 ) -> Scored:
     """The `k` best of the candidates: by score, then Hamming distance, then row. Row -1 comes last."""
     descending = np.where(rows >= 0, -scores, np.inf)
-    order = np.lexsort((rows, _distances(snapshot, logits, rows), descending), axis=-1)[:, :k]
+    order = np.lexsort((rows, _distances(snapshot, queries, rows), descending), axis=-1)[:, :k]
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)

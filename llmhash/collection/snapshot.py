@@ -15,7 +15,7 @@ from llmhash.collection.manifest import Manifest
 from llmhash.collection.sidecar import decode_vectors
 from llmhash.collection.view import Mask, View
 from llmhash.errors import InputError
-from llmhash.index import asymmetric_search, rescore
+from llmhash.index import AsymmetricQueries, asymmetric_search, rescore
 
 Rows = NDArray[np.int64]
 
@@ -59,10 +59,10 @@ class Snapshot:
         return distances, self.view.rows.rows_of(slots)
 
     def asymmetric_search(
-        self, logits: ArrayLike, k: int, threads: int | None = None
+        self, queries: AsymmetricQueries, k: int, threads: int | None = None
     ) -> tuple[NDArray[np.float32], Rows]:
         """See `Collection.asymmetric_search`."""
-        scores, slots = asymmetric_search(logits, self.view.checked, k, allow=self.allowed, threads=threads)
+        scores, slots = asymmetric_search(queries, self.view.checked, k, allow=self.allowed, threads=threads)
         return scores, self.view.rows.rows_of(slots)
 
     def range_search(
@@ -74,11 +74,11 @@ class Snapshot:
         )
         return lims, distances, self.view.rows.rows_of(slots)
 
-    def rescore(self, logits: ArrayLike, rows: Rows) -> NDArray[np.float32]:
+    def rescore(self, queries: AsymmetricQueries, rows: Rows) -> NDArray[np.float32]:
         """See `Collection.rescore`."""
         numbers = np.asarray(rows, dtype=np.int64)
         self._refuse_unknown(numbers, least=-1)
-        return rescore(logits, self.view.checked, self.view.documents(numbers))
+        return rescore(queries, self.view.checked, self.view.documents(numbers))
 
     def codes_at(self, rows: ArrayLike) -> NDArray[np.uint8]:
         """See `Collection.codes_at`."""

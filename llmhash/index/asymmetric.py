@@ -1,26 +1,29 @@
-"""Scoring documents' bits by a query's real logits, with no store of floats beside the codes.
+"""Scoring documents' codes by a query's real logits or tables, with no store of floats beside the codes.
 
 The score of a document d, a vector of bits as plus and minus one, for a query's logits q is
 `q . d / sum|q|`, from -1 to 1, and 0 where all logits are 0. It is `1 - 2h/b` (h: Hamming distance, b: bits)
 with each bit counted by the size of its logit instead of alike.
 
-In float32 the result depends on the order of summation, which is therefore fixed. With q / sum|q| computed in
-float64 and rounded to float32, each byte of a code adds its eight signed shares one after the other, the
-first bit first; these sums are added to 0 one after the other, the first byte first; and the total is cut to
-[-1, 1]. So equal codes have equal scores wherever they stand, and the functions here agree bit by bit.
+For a query that brings tables (`TableQueries`) it is the sum of the entries that the document's bytes name in
+them, which may be any number.
+
+In float32 the result depends on the order of summation, which is therefore fixed. A byte's entry, from a
+table or made of logits, is added to 0 one after the other, the first byte first. For logits it is made with
+q / sum|q| computed in float64 and rounded to float32: the byte's eight signed shares, added one after the
+other, the first bit first; and the total is cut to [-1, 1]. So equal codes have equal scores wherever they
+stand, and the functions here agree bit by bit.
 """
 
 from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from llmhash.codes import Codes
 from llmhash.errors import InputError
+from llmhash.index.asymmetric_queries import AsymmetricQueries, CheckedQueries, check_queries, logits_of
 from llmhash.index.base import NO_KEY
 from llmhash.index.checks import allowed_rows, check_codes, check_k
 from llmhash.index.jit import frozen
@@ -32,7 +35,7 @@ from llmhash.index.tables import (
     Bytes,
     Floats,
     Tables,
-    check_logits,
+    largest_score,
     make_tables,
     score_tables,
     scores_of,
@@ -49,11 +52,13 @@ _WORD_COST = 3
 _SAMPLE_FACTOR, _SAMPLE_MARGIN = 2, 6
 
 
-def asymmetric_scores(logits: ArrayLike, packed: Codes | Bytes, *, threads: int | None = None) -> Floats:
+def asymmetric_scores(
+    queries: AsymmetricQueries, packed: Codes | Bytes, *, threads: int | None = None
+) -> Floats:
     """The scores of all documents for each query.
 
     Args:
-        logits: float (q, b), finite.
+        queries: Logits float (q, b), finite, or `TableQueries` of b bits.
         packed: Codes of b bits, or as uint8 (n, ceil(b / 8)).
         threads: Threads to use; by default `LLMHASH_THREADS`, else the usable cores.
 
@@ -61,17 +66,16 @@ def asymmetric_scores(logits: ArrayLike, packed: Codes | Bytes, *, threads: int 
         float32 (q, n).
 
     Raises:
-        InputError: The logits are not finite numbers of that shape, or the codes have another width.
+        InputError: The queries are not finite numbers of that shape, or the codes have another width.
     """
-    values = check_logits(logits)
-    documents = np.ascontiguousarray(check_codes(packed, values.shape[1]).packed)
-    out = np.empty((len(values), len(documents)), np.float32)
+    asked, documents = _checked(queries, packed)
+    out = np.empty((len(asked), len(documents)), np.float32)
     threads = _useful_threads(threads, out.size * documents.shape[1])
-    groups = _groups(len(values), documents.shape[1], threads)
+    groups = _groups(len(asked), documents.shape[1], threads)
     ranges = row_bounds(len(documents), len(groups) - 1, threads)
     run(
         [
-            partial(_score_all, values[i:j], documents, start, stop, out[i:j])
+            partial(_score_all, asked[i:j], documents, start, stop, out[i:j])
             for i, j in pairwise(groups)
             for start, stop in pairwise(ranges)
         ],
@@ -80,11 +84,11 @@ def asymmetric_scores(logits: ArrayLike, packed: Codes | Bytes, *, threads: int 
     return out
 
 
-def rescore(logits: ArrayLike, packed: Codes | Bytes, rows: Rows) -> Floats:
+def rescore(queries: AsymmetricQueries, packed: Codes | Bytes, rows: Rows) -> Floats:
     """The scores of each query's own candidates.
 
     Args:
-        logits: float (q, b), finite.
+        queries: Logits float (q, b), finite, or `TableQueries` of b bits.
         packed: Codes of b bits, or as uint8 (n, ceil(b / 8)).
         rows: int64 (q, c), rows of `packed`; -1 stands for no candidate.
 
@@ -92,15 +96,14 @@ def rescore(logits: ArrayLike, packed: Codes | Bytes, rows: Rows) -> Floats:
         float32 (q, c), -inf where the row is -1.
 
     Raises:
-        InputError: The logits are not finite numbers of that shape, the codes have another width, or there is
-            no such row.
+        InputError: The queries are not finite numbers of that shape, the codes have another width, or there
+            is no such row.
     """
-    values = check_logits(logits)
-    documents = np.ascontiguousarray(check_codes(packed, values.shape[1]).packed)
+    asked, documents = _checked(queries, packed)
     candidates = np.asarray(rows)
-    if candidates.ndim != 2 or len(candidates) != len(values) or candidates.dtype.kind not in "iu":
+    if candidates.ndim != 2 or len(candidates) != len(asked) or candidates.dtype.kind not in "iu":
         raise InputError(
-            f"rows must be whole numbers of shape ({len(values)}, candidates), "
+            f"rows must be whole numbers of shape ({len(asked)}, candidates), "
             f"not {candidates.dtype} {candidates.shape}."
         )
     if candidates.size and not (candidates.min() >= NO_KEY and candidates.max() < len(documents)):
@@ -111,13 +114,14 @@ def rescore(logits: ArrayLike, packed: Codes | Bytes, rows: Rows) -> Floats:
     from llmhash.index.lookup import score_rows  # Loads numba.
 
     candidates = candidates.astype(np.int64, copy=False)
-    for i, j in pairwise(_groups(len(values), documents.shape[1], 1)):
-        score_rows(frozen(documents), frozen(candidates[i:j]), frozen(score_tables(values[i:j])), out[i:j])
+    for i, j in pairwise(_groups(len(asked), documents.shape[1], 1)):
+        tables = frozen(score_tables(asked[i:j]))
+        score_rows(frozen(documents), frozen(candidates[i:j]), tables, largest_score(asked), out[i:j])
     return out
 
 
 def asymmetric_search(
-    logits: ArrayLike,
+    queries: AsymmetricQueries,
     packed: Codes | Bytes,
     k: int,
     *,
@@ -130,7 +134,7 @@ def asymmetric_search(
     ascending; then by row. That holds at the k-th place too.
 
     Args:
-        logits: float (q, b), finite.
+        queries: Logits float (q, b), finite, or `TableQueries` of b bits.
         packed: Codes of b bits, or as uint8 (n, ceil(b / 8)); a memory map is read where it is.
         k: Documents a query, at least 1.
         allow: Only these may be returned: a boolean mask over the rows, or rows (those that do not exist are
@@ -144,24 +148,28 @@ def asymmetric_search(
     Raises:
         InputError: An argument does not fit the others.
     """
-    values = check_logits(logits)
-    documents = np.ascontiguousarray(check_codes(packed, values.shape[1]).packed)
-    scores = np.full((len(values), check_k(k)), -np.inf, np.float32)
+    asked, documents = _checked(queries, packed)
+    scores = np.full((len(asked), check_k(k)), -np.inf, np.float32)
     rows = np.full(scores.shape, NO_KEY, np.int64)
     allowed = allowed_rows(allow, len(documents))
-    threads = _useful_threads(threads, len(values) * documents.size)
+    threads = _useful_threads(threads, len(asked) * documents.size)
     eligible = len(documents) if allowed is None else int(np.count_nonzero(allowed))
-    if not eligible or not len(values):
+    if not eligible or not len(asked):
         return scores, rows
     within = min(k, eligible)
-    words = len(values) * word_count(documents.shape[1])
+    words = len(asked) * word_count(documents.shape[1])
     if allowed is not None and worth_copying(len(documents), eligible, _WORD_COST * words):
         chosen = np.flatnonzero(allowed)
-        scores[:, :within], places = _search(values, documents[chosen], within, None, threads)
+        scores[:, :within], places = _search(asked, documents[chosen], within, None, threads)
         rows[:, :within] = chosen[places]
     else:
-        scores[:, :within], rows[:, :within] = _search(values, documents, within, allowed, threads)
+        scores[:, :within], rows[:, :within] = _search(asked, documents, within, allowed, threads)
     return scores, rows
+
+
+def _checked(queries: AsymmetricQueries, packed: Codes | Bytes) -> tuple[CheckedQueries, Bytes]:
+    asked = check_queries(queries)
+    return asked, np.ascontiguousarray(check_codes(packed, logits_of(asked).shape[1]).packed)
 
 
 def _useful_threads(threads: int | None, size: int) -> int:
@@ -172,24 +180,24 @@ def _groups(queries: int, width: int, threads: int) -> list[int]:
     return query_bounds(queries, _TABLE_BYTES // (256 * 4 * width), threads)
 
 
-def _score_all(logits: NDArray[Any], documents: Bytes, start: int, stop: int, out: Floats) -> None:
+def _score_all(queries: CheckedQueries, documents: Bytes, start: int, stop: int, out: Floats) -> None:
     from llmhash.index.lookup import score_all  # Loads numba.
 
-    score_all(frozen(documents), start, stop, frozen(score_tables(logits)), out)
+    score_all(frozen(documents), start, stop, frozen(score_tables(queries)), largest_score(queries), out)
 
 
 def _search(
-    logits: NDArray[Any], documents: Bytes, k: int, allowed: Mask | None, threads: int
+    queries: CheckedQueries, documents: Bytes, k: int, allowed: Mask | None, threads: int
 ) -> tuple[Floats, Rows]:
     """The k best documents, k being at most the number of eligible ones."""
-    groups = _groups(len(logits), documents.shape[1], threads)
+    groups = _groups(len(queries), documents.shape[1], threads)
     ranges = row_bounds(len(documents), len(groups) - 1, threads)
-    best = Best.empty(len(ranges) - 1, len(logits), k)
-    sample = documents[sample_rows(len(documents), allowed, len(logits))]
+    best = Best.empty(len(ranges) - 1, len(queries), k)
+    sample = documents[sample_rows(len(documents), allowed, len(queries))]
     search = partial(_search_part, documents, allowed=allowed, sample=sample)
     run(
         [
-            partial(search, start, stop, logits[i:j], best=best.part(part, slice(i, j)))
+            partial(search, start, stop, queries[i:j], best=best.part(part, slice(i, j)))
             for i, j in pairwise(groups)
             for part, (start, stop) in enumerate(pairwise(ranges))
         ],
@@ -206,7 +214,7 @@ def _search_part(
     documents: Bytes,
     start: int,
     stop: int,
-    logits: NDArray[Any],
+    queries: CheckedQueries,
     *,
     allowed: Mask | None,
     sample: Bytes,
@@ -216,11 +224,11 @@ def _search_part(
     eligible = stop - start if allowed is None else int(np.count_nonzero(allowed[start:stop]))
     if not eligible:
         return
-    tables = make_tables(logits)
+    tables = make_tables(queries)
     k = best.ranks.shape[1]
     wanted = _SAMPLE_MARGIN + _SAMPLE_FACTOR * k * len(sample) // eligible
     if wanted <= len(sample):
-        likely = Best.empty(len(logits), wanted)
+        likely = Best.empty(len(queries), wanted)
         _scan(sample, 0, len(sample), tables, None, likely)
         tables = tables._replace(floor=scores_of(likely.ranks[:, -1]))
     _scan(documents, start, stop, tables, allowed, best)
@@ -236,12 +244,13 @@ def _scan(documents: Bytes, start: int, stop: int, tables: Tables, allowed: Mask
 
     words = word_count(documents.shape[1])
     columns = min(max(1, _TILE_WORDS // words), stop - start)
-    lookup.scan(
+    scan = lookup.scan_by_halves if tables.by_halves else lookup.scan_by_bytes
+    scan(
         frozen(documents),
         start,
         stop,
         tables.frozen(),
         frozen(np.empty(0, np.uint8) if allowed is None else allowed.view(np.uint8)),
-        np.zeros((words, -(-columns // lookup.BLOCK) * lookup.BLOCK), np.uint64),
+        np.zeros((words, -(-columns // lookup.COLUMNS_UNIT) * lookup.COLUMNS_UNIT), np.uint64),
         best,
     )

@@ -1,109 +1,38 @@
-"""The compiled asymmetric scan: documents' bits scored by a query's real logits, through tables a byte.
+"""The compiled asymmetric scans: documents' bytes scored by a query's own tables.
 
 A score is a sum of float32 table entries, byte after byte. To find the best k of many documents, hardly any
-needs that: vectors of eight documents first sum a lower bound of the *loss*, what a document's wrong bits
-take from the best possible score. It comes from tables of half a byte each, rounded down to whole steps of
-seven bits, so that 16 tables fill the registers that one instruction looks up 64 entries in (VPERMI2B). Only
-documents whose bound leaves them a chance are scored. Where a processor lacks that instruction, all are.
+needs that: vectors of documents first sum a lower bound of the *loss*, what a document misses of the best
+possible score, in whole steps, rounded down. Only documents whose bound leaves them a chance are scored.
+
+The tables of logits add up over the halves of a byte, so that their losses take tables of 16 entries, made
+once; eight of them fill the registers that one instruction looks up 64 entries in. Any other tables take all
+256 entries a byte, and codes laid out byte by byte. Their steps are as long as the loss that still leaves a
+chance allows, and are made again when that has shrunk.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
 
-from llmhash.index.jit import helper, inlined, intrinsic, kernel
+from llmhash.index.jit import helper, inlined, kernel
+from llmhash.index.lookup_vectors import (
+    BYTES_BLOCK,
+    HALVES_BLOCK,
+    promising_by_bytes,
+    promising_by_halves,
+    transpose,
+    word_at,
+)
 from llmhash.index.sharing import Rows
 from llmhash.index.tables import Best, Bytes, Floats, Ranks, Tables, Words
-from llmhash.index.vectors import (
-    BYTE,
-    WORD,
-    add_to,
-    array_data,
-    as_mask,
-    constant,
-    load,
-    lowest_bit,
-    popcount,
-    repeated,
-    splat,
-    sums,
-)
-from llmhash.index.vectors import words as vector_of
+from llmhash.index.vectors import lowest_bit, popcount
 
-BLOCK = 32  # Documents that one look at the bound covers.
-_LANES = 8
-_TABLE_WORDS = 32  # The 2 x 8 tables of 16 bytes that belong to the bytes of a word.
-_NIBBLES, _POSITIONS = 0x0F0F0F0F0F0F0F0F, 0x7060504030201000
-
-
-@intrinsic
-def _promising(_: Any, planes: Any, at: Any, words: Any, steps: Any, query: Any, limit: Any) -> Any:
-    """Which of the block of documents at column `at` lose at most `limit` steps: a bit each."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        if "+avx512vbmi" not in context.codegen().magic_tuple()[2].split(","):
-            return constant((1 << BLOCK) - 1)
-        planes, steps = (array_data(context, builder, signature, args, i) for i in (0, 3))
-        at, words, query = args[1], args[2], args[4]
-        shape = context.make_array(signature.args[0])(context, builder, args[0]).shape
-        columns = cgutils.unpack_tuple(builder, shape, 2)[1]
-        totals = sums(builder, BLOCK // _LANES, _LANES)
-        with cgutils.for_range(builder, words) as loop:
-            first = builder.mul(builder.add(builder.mul(query, words), loop.index), constant(_TABLE_WORDS))
-            tables = [
-                load(builder, steps, builder.add(first, constant(part * _LANES)), vector_of(_LANES))
-                for part in range(_TABLE_WORDS // _LANES)
-            ]
-            column = builder.add(builder.mul(loop.index, columns), at)
-            for part, total in enumerate(totals):
-                codes = load(builder, planes, builder.add(column, constant(part * _LANES)), vector_of(_LANES))
-                low = _look_up(builder, tables[0], tables[1], codes)
-                high = _look_up(builder, tables[2], tables[3], builder.lshr(codes, repeated(4, _LANES)))
-                add_to(builder, total, _sum_bytes(builder, builder.add(low, high)))
-        mask = constant(0)
-        for part, total in enumerate(totals):
-            chance = builder.icmp_unsigned("<=", builder.load(total), splat(builder, args[5], _LANES))
-            mask = builder.or_(mask, builder.shl(as_mask(builder, chance), constant(part * _LANES)))
-        return mask
-
-    return types.int64(planes, types.int64, types.int64, steps, types.int64, types.int64), generate
-
-
-def _look_up(builder: Any, first: Any, second: Any, codes: Any) -> Any:
-    """The entries of 8 tables of 16 bytes for the low half of each byte, each from its position's table."""
-    half = builder.and_(codes, repeated(_NIBBLES, _LANES))
-    index = builder.or_(half, repeated(_POSITIONS, _LANES))
-    table_bytes = ir.VectorType(BYTE, 64)
-    permute = _x86(builder, "vpermi2var.qi.512", table_bytes, [table_bytes] * 3)
-    return builder.call(permute, [builder.bitcast(part, table_bytes) for part in (first, index, second)])
-
-
-def _sum_bytes(builder: Any, entries: Any) -> Any:
-    """The sum of the eight bytes of each word."""
-    add = _x86(builder, "psad.bw.512", vector_of(_LANES), [entries.type] * 2)
-    return builder.call(add, [entries, ir.Constant(entries.type, [0] * 64)])
-
-
-def _x86(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
-    function = ir.FunctionType(result, arguments)
-    return cgutils.get_or_insert_function(builder.module, function, f"llvm.x86.avx512.{name}")
-
-
-@intrinsic
-def _word_at(_: Any, packed: Any, offset: Any) -> Any:
-    """Eight bytes of packed codes as a word, the first byte lowest."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data = builder.bitcast(array_data(context, builder, signature, args, 0), BYTE.as_pointer())
-        address = builder.gep(data, [args[1]], source_etype=BYTE)
-        return builder.load(builder.bitcast(address, WORD.as_pointer()), align=1, typ=WORD)
-
-    return types.uint64(packed, types.int64), generate
+#: Columns of the planes that a scan works in must be a multiple of this.
+COLUMNS_UNIT = 64
+# Steps that leave every document a chance: more than any sum of halves; and the most that a byte counts.
+_ALL_HALVES, _ALL_BYTES = 1 << 30, 255
+# Steps that the loss which leaves a chance takes when they are made, and when they are made again.
+_FINE, _COARSE = 254.0, 192.0
 
 
 @helper
@@ -112,7 +41,7 @@ def _fill(planes: Words, packed: Bytes, first: int, last: int) -> None:
     width, count = packed.shape[1], last - first
     if width == 8:
         for column in range(count):
-            planes[0, column] = _word_at(packed, (first + column) * 8)
+            planes[0, column] = word_at(packed, (first + column) * 8)
         return
     for word in range(planes.shape[0]):
         # A last word may reach into the next code, whose bytes the mask takes away, but not past the array.
@@ -120,7 +49,7 @@ def _fill(planes: Words, packed: Bytes, first: int, last: int) -> None:
         mask = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - 8 * rest)
         whole = count if rest == 8 or last < packed.shape[0] - 8 else max(0, count - 8)
         for column in range(whole):
-            planes[word, column] = _word_at(packed, (first + column) * width + word * 8) & mask
+            planes[word, column] = word_at(packed, (first + column) * width + word * 8) & mask
         for column in range(whole, count):
             value = np.uint64(0)
             for byte in range(rest):
@@ -129,11 +58,11 @@ def _fill(planes: Words, packed: Bytes, first: int, last: int) -> None:
 
 
 @inlined
-def _score(scores: Floats, query: int, packed: Bytes, row: int) -> np.float32:
+def _score(scores: Floats, query: int, packed: Bytes, row: int, largest: np.float32) -> np.float32:
     total = np.float32(0)
     for byte in range(packed.shape[1]):
         total += scores[query, byte, packed[row, byte]]
-    return min(max(total, np.float32(-1)), np.float32(1))
+    return min(max(total, -largest), largest)
 
 
 @inlined
@@ -193,21 +122,70 @@ def _sort(ranks: Ranks, rows: Rows, held: int) -> None:
         _replace(ranks, rows, last, rank, row)
 
 
+@inlined
+def _steps_within(room: float, per_score: float, all_steps: int) -> int:
+    """The whole steps in a loss, which may be infinite, as it is before k documents are known."""
+    steps = room * per_score
+    return int(steps) if steps < all_steps else all_steps  # So too where it is infinity times 0.
+
+
+@inlined
+def _lowest(tables: Tables, query: int, best: Best) -> np.float32:
+    """The score that a document must reach."""
+    full = best.held[query] == best.ranks.shape[1]
+    return _score_of(best.ranks[query, 0]) if full else tables.floor[query]
+
+
+@inlined
+def _offer(
+    packed: Bytes,
+    first: int,
+    last: int,
+    promising: int,
+    tables: Tables,
+    query: int,
+    largest: np.float32,
+    allowed: Bytes,
+    best: Best,
+    lowest: np.float32,
+) -> np.float32:
+    """Score a block's promising documents from row `first` on; the score that the next one must reach."""
+    ranks, rows, held, k = best.ranks[query], best.rows[query], best.held[query], best.ranks.shape[1]
+    while promising:
+        row = first + lowest_bit(promising)
+        promising &= promising - 1
+        if row >= last or (allowed.size and not allowed[row]):
+            continue
+        score = _score(tables.scores, query, packed, row, largest)
+        if score < lowest:
+            continue
+        rank = _rank(score, tables.codes, query, packed, row)
+        if held < k:
+            _push(ranks, rows, held, rank, row)
+            held += 1
+        elif rank > ranks[0]:
+            _replace(ranks, rows, k, rank, row)
+        if held == k:
+            lowest = _score_of(ranks[0])
+    best.held[query] = held
+    return lowest
+
+
 @helper
-def _skip(planes: Words, at: int, stop: int, steps: Words, query: int, limit: int) -> int:
+def _skip_by_halves(planes: Words, at: int, stop: int, steps: Words, query: int, limit: int) -> int:
     """The first column, from `at` on in blocks, whose block has a promising document; else `stop` or more."""
     words = planes.shape[0]
     if words == 1:
-        while at < stop and not _promising(planes, at, 1, steps, query, limit):
-            at += BLOCK
+        while at < stop and not promising_by_halves(planes, at, 1, steps, query, limit):
+            at += HALVES_BLOCK
     else:
-        while at < stop and not _promising(planes, at, words, steps, query, limit):
-            at += BLOCK
+        while at < stop and not promising_by_halves(planes, at, words, steps, query, limit):
+            at += HALVES_BLOCK
     return at
 
 
 @helper
-def _scan_tile(
+def _scan_tile_by_halves(
     packed: Bytes,
     first: int,
     last: int,
@@ -218,37 +196,23 @@ def _scan_tile(
     best: Best,
 ) -> None:
     """Offer the rows first..last-1, which `planes` holds, to a query."""
-    ranks, rows, held, k = best.ranks[query], best.rows[query], best.held[query], best.ranks.shape[1]
-    lowest = _score_of(ranks[0]) if held == k else tables.floor[query]
+    lowest = _lowest(tables, query, best)
     at = 0
     while True:
-        limit = int((tables.most[query] - lowest + tables.slack[query]) * tables.per_score[query])
-        at = _skip(planes, at, last - first, tables.steps, query, limit)
+        room = tables.most[query] - lowest + tables.slack[query]
+        limit = _steps_within(room, tables.per_score[query], _ALL_HALVES)
+        at = _skip_by_halves(planes, at, last - first, tables.steps, query, limit)
         if at >= last - first:
             break
-        promising = _promising(planes, at, planes.shape[0], tables.steps, query, limit)
-        while promising:
-            row = first + at + lowest_bit(promising)
-            promising &= promising - 1
-            if row >= last or (allowed.size and not allowed[row]):
-                continue
-            score = _score(tables.scores, query, packed, row)
-            if score < lowest:
-                continue
-            rank = _rank(score, tables.codes, query, packed, row)
-            if held < k:
-                _push(ranks, rows, held, rank, row)
-                held += 1
-            elif rank > ranks[0]:
-                _replace(ranks, rows, k, rank, row)
-            if held == k:
-                lowest = _score_of(ranks[0])
-        at += BLOCK
-    best.held[query] = held
+        promising = promising_by_halves(planes, at, planes.shape[0], tables.steps, query, limit)
+        lowest = _offer(
+            packed, first + at, last, promising, tables, query, np.float32(1), allowed, best, lowest
+        )
+        at += HALVES_BLOCK
 
 
 @kernel
-def scan(
+def scan_by_halves(
     packed: Bytes, start: int, stop: int, tables: Tables, allowed: Bytes, planes: Words, best: Best
 ) -> None:
     """Find the best of the documents start..stop-1 for each query, by (score, Hamming distance, row).
@@ -257,32 +221,113 @@ def scan(
         packed: (n, bytes), the documents' codes.
         start: First row to look at.
         stop: Row after the last one.
-        tables: The q queries.
+        tables: The q queries, with steps.
         allowed: By row, whether it may be returned; empty where all may.
-        planes: (words, columns) to work in, the columns a multiple of `BLOCK`.
+        planes: (words, columns) to work in, the columns a multiple of `COLUMNS_UNIT`.
         best: Nothing found yet; it comes back in order, the best document first.
     """
     for first in range(start, stop, planes.shape[1]):
         last = min(stop, first + planes.shape[1])
         _fill(planes, packed, first, last)
         for query in range(best.held.size):
-            _scan_tile(packed, first, last, tables, query, allowed, planes, best)
+            _scan_tile_by_halves(packed, first, last, tables, query, allowed, planes, best)
+    for query in range(best.held.size):
+        _sort(best.ranks[query], best.rows[query], best.held[query])
+
+
+@helper
+def _make_steps(steps: Bytes, scores: Floats, query: int, per_score: float) -> None:
+    """Turn a query's tables into losses in whole steps, 255 at most: steps (q, bytes, 256)."""
+    for byte in range(scores.shape[1]):
+        peak = scores[query, byte, 0]
+        for value in range(1, scores.shape[2]):
+            peak = max(peak, scores[query, byte, value])
+        for value in range(scores.shape[2]):
+            loss = (np.float64(peak) - np.float64(scores[query, byte, value])) * per_score
+            steps[query, byte, value] = np.uint8(min(loss, 255.0))
+
+
+@helper
+def _skip_by_bytes(blocks: Bytes, block: int, stop: int, steps: Bytes, query: int, limit: int) -> int:
+    """The first block, from `block` on, that has a promising document; else `stop`."""
+    width = steps.shape[1]
+    if width == 8:
+        while block < stop and not promising_by_bytes(blocks, block, 8, steps, query, limit):
+            block += 1
+    else:
+        while block < stop and not promising_by_bytes(blocks, block, width, steps, query, limit):
+            block += 1
+    return block
+
+
+@helper
+def _scan_tile_by_bytes(
+    packed: Bytes,
+    first: int,
+    last: int,
+    tables: Tables,
+    query: int,
+    allowed: Bytes,
+    blocks: Bytes,
+    steps: Bytes,
+    per_score: float,
+    best: Best,
+) -> None:
+    """Offer the rows first..last-1, which `blocks` holds, to a query."""
+    lowest, largest = _lowest(tables, query, best), np.float32(np.inf)
+    block, stop = 0, (last - first + BYTES_BLOCK - 1) // BYTES_BLOCK
+    while True:
+        room = tables.most[query] - lowest + tables.slack[query]
+        limit = _steps_within(room, per_score, _ALL_BYTES)
+        block = _skip_by_bytes(blocks, block, stop, steps, query, limit)
+        if block >= stop:
+            break
+        promising = promising_by_bytes(blocks, block, steps.shape[1], steps, query, limit)
+        row = first + block * BYTES_BLOCK
+        lowest = _offer(packed, row, last, promising, tables, query, largest, allowed, best, lowest)
+        block += 1
+
+
+@kernel
+def scan_by_bytes(
+    packed: Bytes, start: int, stop: int, tables: Tables, allowed: Bytes, planes: Words, best: Best
+) -> None:
+    """Like `scan_by_halves`, for tables of any kind; they need no steps."""
+    width, words = packed.shape[1], planes.shape[0]
+    blocks = np.empty((planes.shape[1] // BYTES_BLOCK, 8 * words, BYTES_BLOCK), np.uint8)
+    steps = np.zeros((best.held.size, width, 256), np.uint8)
+    per_score = np.zeros(best.held.size)
+    for first in range(start, stop, planes.shape[1]):
+        last = min(stop, first + planes.shape[1])
+        _fill(planes, packed, first, last)
+        for block in range((last - first + BYTES_BLOCK - 1) // BYTES_BLOCK):
+            for word in range(words):
+                transpose(planes, word, blocks, block)
+        for query in range(best.held.size):
+            room = tables.most[query] - _lowest(tables, query, best) + tables.slack[query]
+            if room > 0 and room * per_score[query] < _COARSE:
+                per_score[query] = _FINE / room
+                _make_steps(steps, tables.scores, query, per_score[query])
+            _scan_tile_by_bytes(
+                packed, first, last, tables, query, allowed, blocks, steps, per_score[query], best
+            )
     for query in range(best.held.size):
         _sort(best.ranks[query], best.rows[query], best.held[query])
 
 
 @kernel
-def score_all(packed: Bytes, start: int, stop: int, scores: Floats, out: Floats) -> None:
-    """Write the scores of the documents start..stop-1: out (q, n)."""
+def score_all(packed: Bytes, start: int, stop: int, scores: Floats, largest: np.float32, out: Floats) -> None:
+    """Write the scores of the documents start..stop-1, cut to ±`largest`: out (q, n)."""
     for query in range(scores.shape[0]):
         for row in range(start, stop):
-            out[query, row] = _score(scores, query, packed, row)
+            out[query, row] = _score(scores, query, packed, row, largest)
 
 
 @kernel
-def score_rows(packed: Bytes, rows: Rows, scores: Floats, out: Floats) -> None:
+def score_rows(packed: Bytes, rows: Rows, scores: Floats, largest: np.float32, out: Floats) -> None:
     """Write the scores of each query's own candidates, rows (q, c): out (q, c). Row -1 scores -inf."""
     for query in range(rows.shape[0]):
         for place in range(rows.shape[1]):
             row = rows[query, place]
-            out[query, place] = _score(scores, query, packed, row) if row >= 0 else np.float32(-np.inf)
+            score = _score(scores, query, packed, row, largest) if row >= 0 else np.float32(-np.inf)
+            out[query, place] = score

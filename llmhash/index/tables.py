@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from llmhash.codes import Codes, check_bits
-from llmhash.errors import InputError
+from llmhash.index.asymmetric_queries import CheckedQueries, TableQueries, largest_total, own_codes
 from llmhash.index.base import NO_KEY
 from llmhash.index.jit import frozen
 from llmhash.index.scan import word_count
@@ -20,7 +19,7 @@ Words = NDArray[np.uint64]
 Ranks = NDArray[np.int64]
 
 #: Below every score.
-NO_FLOOR = -2.0
+NO_FLOOR = -np.inf
 # The largest loss in whole steps: those of a byte's two halves must add up within a byte.
 _MOST_STEPS = 127
 _WORD_BYTES = 8
@@ -29,31 +28,35 @@ _NO_RANK = -0x7F800001 << 16
 
 
 class Tables(NamedTuple):
-    """What the compiled scan looks up for a group of queries; every first axis is the query.
+    """What the compiled scans look up for a group of queries; every first axis is the query.
 
-    A document's *loss* is what its wrong bits take from the best possible score.
+    A document's *loss* is what it misses of the sum of each byte's best entry. The tables made of logits are
+    of a kind whose losses add up over the halves of a byte; they alone have `steps` and `per_score`.
     """
 
     codes: Bytes  # (q, bytes), the queries' own codes.
     scores: Floats  # (q, bytes, 256), what each value of each byte adds to the score.
-    steps: NDArray[
-        np.uint64
-    ]  # (q, words, 32) words: the loss of each value of each half byte, in whole steps.
-    most: NDArray[np.float64]  # (q,), the best possible score.
-    per_score: NDArray[np.float64]  # (q,), steps in a score of 1.
+    most: NDArray[np.float64]  # (q,), the sum of each byte's best entry.
     slack: NDArray[np.float64]  # (q,), how far a score's roundings may take it up.
     floor: Floats  # (q,), lower scores are not wanted.
+    steps: Words  # (q, words, 32): the loss of each value of each half byte, in whole steps.
+    per_score: NDArray[np.float64]  # (q,), steps in a score of 1.
+
+    @property
+    def by_halves(self) -> bool:
+        """Whether there are steps."""
+        return self.steps.size > 0
 
     def frozen(self) -> Tables:
         """Read-only views, as kernels take them."""
         return Tables(
             frozen(self.codes),
             frozen(self.scores),
-            frozen(self.steps),
             frozen(self.most),
-            frozen(self.per_score),
             frozen(self.slack),
             frozen(self.floor),
+            frozen(self.steps),
+            frozen(self.per_score),
         )
 
     def of(self, queries: NDArray[np.bool_], floor: float) -> Tables:
@@ -61,11 +64,11 @@ class Tables(NamedTuple):
         return Tables(
             self.codes[queries],
             self.scores[queries],
-            self.steps[queries],
             self.most[queries],
-            self.per_score[queries],
             self.slack[queries],
             np.full(int(queries.sum()), floor, np.float32),
+            self.steps[queries],
+            self.per_score[queries],
         )
 
 
@@ -101,25 +104,42 @@ def scores_of(ranks: Ranks) -> Floats:
     return np.where(bits < 0, bits ^ 0x7FFFFFFF, bits).astype(np.int32).view(np.float32)
 
 
-def check_logits(logits: ArrayLike) -> NDArray[Any]:
-    """Return finite logits of shape (q, bits), or raise `InputError`."""
-    values = np.asarray(logits)
-    if values.ndim != 2 or values.dtype.kind not in "fiu":
-        raise InputError(f"logits must be numbers of shape (q, bits), not {values.dtype} {values.shape}.")
-    check_bits(values.shape[1])
-    if not np.isfinite(values).all():
-        raise InputError("logits hold NaN or infinity: the features or the head they come from are broken.")
-    return values
-
-
-def score_tables(logits: NDArray[Any]) -> Floats:
+def score_tables(queries: CheckedQueries) -> Floats:
     """What each value of each byte of a document adds to its score, float32 (q, bytes, 256)."""
-    shares = _shares(logits)
+    if isinstance(queries, TableQueries):
+        return queries.tables
+    shares = _shares(queries)
     return _sums(-shares, shares)
 
 
-def make_tables(logits: NDArray[Any]) -> Tables:
-    """What the scan looks up, without floors."""
+def largest_score(queries: CheckedQueries) -> np.float32:
+    """What scores are cut to: 1 for logits, whose scores pass it by their roundings only."""
+    return np.float32(np.inf if isinstance(queries, TableQueries) else 1)
+
+
+def make_tables(queries: CheckedQueries) -> Tables:
+    """What a scan looks up, without floors."""
+    if isinstance(queries, TableQueries):
+        return _tables_of_bytes(queries)
+    return _tables_of_halves(queries)
+
+
+def _tables_of_bytes(queries: TableQueries) -> Tables:
+    count, width = queries.tables.shape[:2]
+    eps = float(np.finfo(np.float32).eps)
+    return Tables(
+        codes=own_codes(queries).packed,
+        scores=queries.tables,
+        most=queries.tables.max(axis=2).sum(axis=1, dtype=np.float64),
+        # A score is rounded fewer than width times, each time by half of eps of its largest total at most.
+        slack=width * eps * largest_total(queries.tables),
+        floor=np.full(count, NO_FLOOR, np.float32),
+        steps=np.empty((count, 0, 0), np.uint64),
+        per_score=np.zeros(count),
+    )
+
+
+def _tables_of_halves(logits: NDArray[Any]) -> Tables:
     shares = _shares(logits)
     bits = shares.astype(np.float64)
     queries, width = bits.shape[:2]
@@ -132,14 +152,14 @@ def make_tables(logits: NDArray[Any]) -> Tables:
     # The scan wants the lower halves of a word's eight bytes first; a byte's lower half is its second.
     ordered = np.ascontiguousarray(steps[:, :, :, ::-1].transpose(0, 1, 3, 2, 4))
     return Tables(
-        codes=Codes.from_logits(logits).packed,
+        codes=own_codes(logits).packed,
         scores=_sums(-shares, shares),
-        steps=ordered.reshape(queries, steps.shape[1], -1).view(np.uint64),
         most=np.abs(bits).sum(axis=(1, 2)),
-        per_score=per_score,
         # A score is rounded width + 7 times at most, each time by half of this or less.
         slack=np.full(queries, (width + 7) * float(np.finfo(np.float32).eps)),
         floor=np.full(queries, NO_FLOOR, np.float32),
+        steps=ordered.reshape(queries, steps.shape[1], -1).view(np.uint64),
+        per_score=per_score,
     )
 
 

@@ -225,15 +225,17 @@ def test_bad_input(action, message):
 PORTABLE = """
 import numpy as np
 from llmhash.codes import Codes
-from llmhash.index import FlatIndex, asymmetric_scores, asymmetric_search
+from llmhash.index import FlatIndex, TableQueries, asymmetric_scores, asymmetric_search
 rng = np.random.default_rng(0)
 for bits in (64, 100, 256):
     packed = Codes.pack(rng.integers(0, 2, (3000, bits))).packed
     logits = rng.standard_normal((9, bits)).astype(np.float32)
-    scores, rows = asymmetric_search(logits, packed, 20)
-    full = asymmetric_scores(logits, packed)
-    assert (np.take_along_axis(full, rows, axis=1) == scores).all()
-    assert (scores == -np.sort(-full, axis=1)[:, :20]).all()
+    tables = rng.standard_normal((9, packed.shape[1], 256)).astype(np.float32)
+    for queries in (logits, TableQueries(logits, tables)):
+        scores, rows = asymmetric_search(queries, packed, 20)
+        full = asymmetric_scores(queries, packed)
+        assert (np.take_along_axis(full, rows, axis=1) == scores).all()
+        assert (scores == -np.sort(-full, axis=1)[:, :20]).all()
     index = FlatIndex.from_packed(packed, bits)
     own = Codes.from_logits(logits)
     away = own.hamming(Codes(packed, bits))
