@@ -50,7 +50,7 @@ def compare(
             note.
         scorings: From `SCORINGS`.
         seeds: Fits of each head and peer, with the seeds 0, 1, ...; figures are means over them.
-        peers: "faiss", or some of "pq", "opq", "rabitq".
+        peers: Names of `llmhash.evaluation.peers.PEERS`, or of its `GROUPS`, such as "faiss".
         trained_on: Whether `training` holds the task's documents.
         candidates: Candidates a query of the scorings `asymmetric` and `int8`.
         options: Settings of heads by name.
