@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llmhash.cli import cache, encode, evaluate, export, fit, index, info, recipe, search, teachers
+from llmhash.cli import cache, encode, evaluate, export, fit, index, info, probe, recipe, search, teachers
 
 app = typer.Typer(
     name="llmhash",
@@ -37,6 +37,7 @@ def _root(
 app.command("distill")(fit.distill)
 app.command("fit")(fit.fit)
 app.command("train")(fit.train)
+app.command("probe")(probe.probe)
 app.command("encode")(encode.encode)
 app.add_typer(index.app, name="index")
 app.command("search")(search.search)
