@@ -9,14 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmhash.corpora import Documents
+from llmhash.corpora.noise import corrupt
 from llmhash.corpora.pseudo_queries import cut_pseudo_queries
 from llmhash.encoders.base import Encoder
+from llmhash.errors import InputError
 from llmhash.heads.base import TrainingFeatures, check_features
 
 #: Pseudo-queries set aside for measuring what a fitted hasher keeps; never trained or selected on.
 HELD_OUT_QUERIES = 300
 # At most this share of the pseudo-queries is set aside.
 _HELD_OUT_SHARE = 0.1
+# What becomes of the training queries that are to be noisy.
+_NOISE, _NOISE_RATE = "mixed", 0.2
 
 
 @dataclass(frozen=True)
@@ -39,18 +43,31 @@ def training_features(
     pseudo_queries: int,
     queries: Sequence[str] | None = None,
     seed: int = 0,
+    noise: float = 0.0,
     progress: bool = False,
 ) -> tuple[TrainingFeatures, HeldOut]:
     """Encode a corpus, cut pseudo-queries from it, and set some of those aside.
+
+    With `noise`, some of those to train on are corrupted, so that a head can learn to give a noisy query the
+    ranking that the teacher gives the clean one: the self-teaching of Zhuang and Zuccon (2022),
+    "CharacterBERT and Self-Teaching for Improving the Robustness of Dense Retrievers on Queries with Typos".
+    Named queries and those set aside stay as they are.
 
     Args:
         encoder: The teacher.
         documents: The corpus.
         pseudo_queries: How many to cut at most; 0 for none.
         queries: Real training queries that the user named, beside the pseudo-queries.
-        seed: Decides where the pseudo-queries are cut.
+        seed: Decides where the pseudo-queries are cut, and their noise.
+        noise: Share of the pseudo-queries to train on that are corrupted ("mixed", a fifth of their words, so
+            that some short ones come out as they were), 0 to 1.
         progress: Show progress bars.
+
+    Raises:
+        InputError: A number is out of range.
     """
+    if not 0 <= noise <= 1:
+        raise InputError(f"noise must be from 0 to 1, not {noise}.")
     features = encoder.encode(documents.texts, "document", progress=progress)
     cut, sources = cut_pseudo_queries(
         documents.bodies or documents.texts, documents.titles, count=pseudo_queries, seed=seed
@@ -58,10 +75,15 @@ def training_features(
     aside, rest = _hold_out(cut, seed)
     encoded = encoder.encode(cut, "query", progress=progress)
     held_out = HeldOut(encoded[aside], sources[aside])
-    training, training_sources = encoded[rest], sources[rest]
+    clean, training_sources = encoded[rest], sources[rest]
+    noisy = _noisy_texts(cut, aside, rest, noise, seed)
+    training = clean
+    if noisy:
+        training = clean.copy()
+        training[list(noisy)] = encoder.encode(list(noisy.values()), "query", progress=progress)
     if queries:
         named = encoder.encode(list(queries), "query", progress=progress)
-        training = np.concatenate([training, named])
+        training, clean = np.concatenate([training, named]), np.concatenate([clean, named])
         training_sources = np.concatenate([training_sources, np.full(len(named), -1)])
     return (
         TrainingFeatures(
@@ -69,6 +91,7 @@ def training_features(
             training if len(training) else None,
             training_sources if len(training) else None,
             sides_differ=encoder.sides_differ,
+            clean_queries=clean if noisy else None,
         ),
         held_out,
     )
@@ -98,3 +121,26 @@ def _hold_out(queries: Sequence[str], seed: int) -> tuple[NDArray[np.int64], NDA
     texts = {queries[row] for row in aside}
     rest = [row for row, query in enumerate(queries) if query not in texts]
     return np.sort(aside).astype(np.int64), np.array(rest, dtype=np.int64)
+
+
+def _noisy_texts(
+    queries: Sequence[str],
+    aside: NDArray[np.int64],
+    rest: NDArray[np.int64],
+    share: float,
+    seed: int,
+) -> dict[int, str]:
+    """The corrupted texts of a share of the queries to train on, by their position in `rest`.
+
+    A text that the noise did not touch, or turned into one that is set aside, is left out.
+    """
+    held_out = {queries[row] for row in aside}
+    count = round(share * len(rest))
+    chosen = np.sort(np.random.default_rng((seed, 2)).choice(len(rest), count, replace=False))
+    texts = [queries[rest[position]] for position in chosen]
+    corrupted = corrupt(texts, _NOISE, rate=_NOISE_RATE, seed=seed)
+    return {
+        int(position): noisy
+        for position, text, noisy in zip(chosen, texts, corrupted, strict=True)
+        if noisy != text and noisy not in held_out
+    }
