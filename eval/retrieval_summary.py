@@ -25,7 +25,7 @@ metrics, intervals and paired differences are in the files beside this page, one
 
 ```
 llmhash eval compare --teacher minilm --heads sign,median,lsh,pca,itq,distill --bits 64,128,256 \\
-    --data SET --peers faiss --seeds 3 --json SET.json --markdown SET.md
+    --data SET --peers pq,opq,rabitq --seeds 3 --json SET.json --markdown SET.md
 ```
 
 (SciFact also at 32 and 384 bits). Small corpora flatter codebooks, which hold part of them by heart.

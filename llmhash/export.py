@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 def to_sentence_transformer(encoder: Encoder, head: AffineHead) -> SentenceTransformer:
     """The encoder's modules followed by the head as `Dense`.
 
+    The model gives the head's logits, and their signs with `precision="ubinary"`. A codebook is left out: no
+    built-in module can search for a code. Those signs are the hasher's own codes for queries always, and for
+    documents unless a codebook chooses theirs.
+
     Sides that differ become `Router.for_query_document` of two `Dense`; plain `encode` then takes the
     document side. The encoder's prompts become the model's, the document's prompt its default.
 

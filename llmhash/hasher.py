@@ -16,10 +16,12 @@ from llmhash.corpora import Documents
 from llmhash.encoders.base import Encoder, Side
 from llmhash.errors import InputError
 from llmhash.features import HeldOut, training_features, vector_features
-from llmhash.hasher_files import fetch_hasher, read_hasher, write_hasher
+from llmhash.hasher_files import fetch_hasher, pretrained_folder, read_hasher, write_hasher
+from llmhash.heads.adapt import adapt
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures, check_features
 from llmhash.heads.registry import fit_head
+from llmhash.index import TableQueries
 from llmhash.recipes import Recipe, load_recipe
 
 if TYPE_CHECKING:
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 #: Texts, or vectors (n, dim) of a user who already holds them.
 TextsOrVectors = Sequence[str] | NDArray[np.floating[Any]]
 Progress = Callable[[int, int, str], None]
+# Documents, evenly spread, that the balance of bits is told from.
+_BALANCE_ROWS = 20_000
+# Documents of a corpus that a hasher adapts to.
+_ADAPTING_ROWS = 25_000
 
 
 @dataclass(eq=False)
@@ -138,6 +144,7 @@ class Hasher:
                 pseudo_queries=recipe.pseudo_queries,
                 queries=queries,
                 seed=recipe.seed,
+                noise=recipe.noise,
                 progress=show_progress,
             )
         return cls.fit_on(
@@ -159,7 +166,8 @@ class Hasher:
         head = fit_head(
             recipe.head, features, recipe.bits, seed=recipe.seed, options=recipe.options, progress=progress
         )
-        ones = (head.document_logits(features.documents) > 0).mean(axis=0)
+        some = features.documents[:: max(1, len(features.documents) // _BALANCE_ROWS)]
+        ones = head.document_codes(some).unpack().mean(axis=0)
         training = {
             "corpus": corpus_digest(features.documents if documents is None else documents),
             "documents": len(features.documents),
@@ -212,11 +220,15 @@ class Hasher:
 
     def document_codes(self, features: NDArray[np.float32]) -> Codes:
         """Codes of document features float32 (n, dim)."""
-        return Codes.from_logits(self.head.document_logits(features))
+        return self.head.document_codes(features)
 
     def query_logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits float32 (n, bits) of query features float32 (n, dim)."""
         return self.head.query_logits(features)
+
+    def asymmetric_queries(self, features: NDArray[np.float32]) -> NDArray[np.float32] | TableQueries:
+        """What scores codes for query features float32 (n, dim): their logits, or tables of a codebook."""
+        return self.head.asymmetric_queries(features)
 
     def _encode(self, inputs: TextsOrVectors, side: Side, progress: bool) -> NDArray[np.float32]:
         if isinstance(inputs, str):
@@ -232,6 +244,54 @@ class Hasher:
         if features.shape[1] != self.dim:
             raise InputError(f"this hasher takes vectors of {self.dim} dimensions, not {features.shape[1]}.")
         return features
+
+    # -- nested codes ----------------------------------------------------------------------------
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Bits that codes can be cut to, ascending: those that it was trained nested for, and its own."""
+        options = {**self.recipe.get("objectives", {}), **self.recipe.get("training", {})}
+        return (*sorted(width for width in options.get("nested", ()) if width < self.bits), self.bits)
+
+    def truncated(self, bits: int) -> Hasher:
+        """The hasher of the first `bits` bits, one of `widths`; its codes are the longer ones' first bits.
+
+        Raises:
+            InputError: The hasher was not trained nested for that many bits.
+        """
+        if bits not in self.widths:
+            known = ", ".join(map(str, self.widths))
+            raise InputError(f"this hasher makes good codes of {known} bits, not of {bits}.")
+        balance = self.training.get("bit_balance", [])
+        return Hasher(
+            self.head.truncated(bits),
+            self.encoder,
+            {**self.recipe, "bits": bits},
+            {**self.training, "bit_balance": balance[:bits]},
+        )
+
+    def adapted(self, documents: TextsOrVectors, *, seed: int = 0, progress: bool = False) -> Hasher:
+        """The hasher fitted to a corpus in closed form, in seconds: thresholds and a codebook, no training.
+
+        What it gains is most where the hasher was trained on other documents; see `llmhash.heads.adapt`. It
+        gains for the documents that it is given: those that come later are ranked less well by the codebook.
+
+        Args:
+            documents: Texts, or vectors (n, dim); a seeded sample of 25,000 at most is looked at. Fewer than
+                100 change nothing, fewer than 1,000 give no codebook.
+            seed: Of the sample.
+            progress: Show a progress bar while they are encoded.
+        """
+        rows = np.sort(np.random.default_rng(seed).permutation(len(documents))[:_ADAPTING_ROWS])
+        some = documents[rows] if isinstance(documents, np.ndarray) else [documents[row] for row in rows]
+        features = self.document_features(some, progress=progress)
+        head = adapt(self.head, features, seed=seed)
+        if head is self.head:
+            return self
+        ones = head.document_codes(features).unpack().mean(axis=0)
+        balance = [round(float(share), 4) for share in ones]
+        training = {**self.training, "adapted_to": len(features), "bit_balance": balance}
+        return Hasher(head, self.encoder, self.recipe, training)
 
     # -- what is known of it ---------------------------------------------------------------------
 
@@ -253,9 +313,11 @@ class Hasher:
         Raises:
             InputError: The folder holds something that is not a hasher.
         """
+        book = self.head.codebook
         config = {
             "bits": self.bits,
             "dim": self.dim,
+            "codebook": None if book is None else "codes" if book.chooses_codes else "scores",
             "fingerprint": self.fingerprint,
             "encoder": self.encoder.config() if self.encoder else None,
             "recipe": self.recipe,
@@ -286,6 +348,23 @@ class Hasher:
             encoder = SentenceEncoder.from_config(config["encoder"], device=device)
         return cls(head, encoder, config["recipe"], config["training"], config["measurements"])
 
+    @classmethod
+    def pretrained(cls, name: str = "minilm", *, bits: int = 128, device: str | None = None) -> Hasher:
+        """A hasher that llmhash ships: trained once on a broad corpus, for texts that it has never seen.
+
+        Codes serve at once, without training. `adapted` to the corpus they rank closer to the teacher, and
+        those of a hasher that `distill` trained on it closer still.
+
+        Args:
+            name: The teacher's alias.
+            bits: Bits in a code, one of the hasher's `widths`.
+            device: Where the encoder runs; by default the best device at hand.
+
+        Raises:
+            InputError: There is none of that name, or not at that many bits.
+        """
+        return cls.load(pretrained_folder(name), device=device).truncated(bits)
+
     def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
         """Upload the hasher to a hub repository `owner/name`, made where it does not exist; its address."""
         import tempfile
@@ -304,8 +383,11 @@ class Hasher:
     def to_sentence_transformers(self, folder: str | Path | None = None) -> SentenceTransformer:
         """The hasher as a plain SentenceTransformer of built-in modules; saved where a `folder` is given.
 
-        `encode(texts, precision="ubinary")` gives the bytes of `encode_documents`, and
-        `encode_query(...)` those of the query side, where llmhash is not installed.
+        `encode_query(texts, precision="ubinary")` gives the bytes of `encode_query_codes`, and
+        `encode(...)` those of `encode_documents`, where llmhash is not installed. That holds for documents as
+        long as their codes are the signs of their logits. Where a codebook chooses them
+        (`head.codebook.chooses_codes`), `encode` still gives the signs, which are other bytes: documents are
+        then to be encoded by llmhash, and asymmetric scores need its tables.
 
         Raises:
             InputError: The hasher has no encoder.

@@ -1,10 +1,14 @@
-"""A hasher on disk: `hasher.json`, `head.safetensors` and the model card `README.md`."""
+"""A hasher on disk: `hasher.json`, `head.safetensors` and the model card `README.md`.
+
+Some are shipped with llmhash, under the name of the teacher that they are for.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmhash import model_card
-from llmhash.errors import FormatError, InputError
+from llmhash.errors import FormatError, InputError, suggest
 
 _FORMAT = 1
 _CONFIG = "hasher.json"
@@ -117,15 +121,36 @@ def _digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def fetch_hasher(source: str, revision: str | None = None) -> Path:
-    """The folder of a local hasher, or of one fetched from the hub (`owner/name`).
+def pretrained_names() -> list[str]:
+    """Names of the hashers that llmhash ships."""
+    return sorted(config.parent.name for config in _shipped().glob(f"*/{_CONFIG}"))
+
+
+def pretrained_folder(name: str) -> Path:
+    """The folder of a hasher that llmhash ships.
 
     Raises:
-        InputError: It is neither.
+        InputError: There is none of that name.
+    """
+    names = pretrained_names()
+    if name not in names:
+        raise InputError(f"llmhash ships no hasher {name!r}; {suggest(name, names)}")
+    return _shipped() / name
+
+
+def fetch_hasher(source: str, revision: str | None = None) -> Path:
+    """The folder of a local hasher, of a shipped one, or of one fetched from the hub (`owner/name`).
+
+    A folder goes before a shipped hasher of the same name.
+
+    Raises:
+        InputError: It is none of these.
     """
     folder = Path(source)
     if folder.is_dir():
         return folder
+    if source in pretrained_names():
+        return pretrained_folder(source)
     if source.count("/") != 1 or source.startswith((".", "/", "~")):
         raise InputError(f"{source} is no folder (nor a hub id owner/name) that holds a hasher.")
     from huggingface_hub import snapshot_download
@@ -136,6 +161,10 @@ def fetch_hasher(source: str, revision: str | None = None) -> Path:
         raise InputError(
             f"{source} is no local folder, and the hub did not give it ({type(error).__name__})."
         ) from error
+
+
+def _shipped() -> Path:
+    return Path(str(resources.files("llmhash"))) / "pretrained"
 
 
 def _replace(path: Path, data: bytes) -> None:

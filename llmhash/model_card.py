@@ -17,7 +17,7 @@ logits = hasher.encode_queries(["a question"])    # float32 (q, {bits})
 ```
 
 `hasher.to_sentence_transformers(folder)` writes a plain SentenceTransformer: there
-`SentenceTransformer(folder).encode(texts, precision="ubinary")` gives the same bytes without llmhash
+`SentenceTransformer(folder).encode(texts, precision="ubinary")` gives {exported} without llmhash
 (plain `encode` takes the document side; use `encode_query` for queries).
 """
 
@@ -30,6 +30,24 @@ codes = hasher.encode_documents(vectors)   # float (n, {dim}) -> Codes: .packed 
 ```
 """
 
+# How codes are made and scored, by what the head's codebook decides.
+_CODES = {
+    None: """\
+A bit is the sign of a logit. Asymmetric scoring weighs a document's bits by the query's logits.
+""",
+    "scores": """\
+A bit is the sign of a logit. Asymmetric scoring adds up a codebook's entries for the bytes of a document's
+code; `Retriever` does so by itself.
+""",
+    "codes": """\
+A query's bits are the signs of its logits. A document's code is searched for: a codebook reads it as a vector
+near the document's. Asymmetric scoring adds up the codebook's entries for the code's bytes; `Retriever` does
+so by itself.
+""",
+}
+# What an export gives, likewise.
+_SAME_BYTES = "the same bytes"
+_SIGNS_ONLY = "the logits' signs, which are the codes of queries but not of documents,"
 
 _CARD = """\
 ---
@@ -40,8 +58,9 @@ tags: [hashing, binary-codes, retrieval, feature-extraction]
 # {bits}-bit hash codes of {teacher}
 
 Text to {bits} bits ({bytes} bytes a document), by the method `{method}` over {dim}-dimensional features of
-{teacher}. Fitted on {documents:,} documents and {queries:,} queries.
+{teacher}. Fitted on {documents:,} documents and {queries:,} queries{corpora}.{adapted}{nested}
 
+{codes}
 ## Use
 
 {use}
@@ -62,6 +81,7 @@ Retention is nDCG@10 as a share of the float teacher's on the same documents and
 def render(config: Mapping[str, Any]) -> str:
     """The card, as Markdown with the hub's YAML header, of the contents of `hasher.json`."""
     encoder, training = config["encoder"], config["training"]
+    codebook = config.get("codebook")
     values = {"bits": config["bits"], "bytes": bytes_per_code(config["bits"]), "dim": config["dim"]}
     return _CARD.format(
         **values,
@@ -69,9 +89,31 @@ def render(config: Mapping[str, Any]) -> str:
         method=config["recipe"].get("name", "unknown"),
         documents=training.get("documents", 0),
         queries=training.get("queries", 0),
-        use=(_USE_TEXT if encoder else _USE_VECTORS).format(**values),
+        corpora=_corpora(training.get("corpora", [])),
+        adapted=_adapted(training.get("adapted_to", 0)),
+        nested=_nested(config),
+        codes=_CODES[codebook],
+        use=(_USE_TEXT if encoder else _USE_VECTORS).format(
+            **values, exported=_SIGNS_ONLY if codebook == "codes" else _SAME_BYTES
+        ),
         measured=_measured(config["measurements"]),
     )
+
+
+def _corpora(names: list[str]) -> str:
+    return f" of {', '.join(names)}" if names else ""
+
+
+def _adapted(documents: int) -> str:
+    return f"\nAdapted, without training, to {documents:,} documents of another corpus." if documents else ""
+
+
+def _nested(config: Mapping[str, Any]) -> str:
+    widths = [w for w in config["recipe"].get("training", {}).get("nested", ()) if w < config["bits"]]
+    if not widths:
+        return ""
+    listed = ", ".join(map(str, widths))
+    return f"\nIts first {listed} bits are codes by themselves: `hasher.truncated({widths[-1]})`."
 
 
 def _measured(rows: list[dict[str, Any]]) -> str:

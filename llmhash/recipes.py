@@ -63,6 +63,8 @@ class Recipe:
         bits: Bits in a code.
         seed: Decides everything random.
         pseudo_queries: How many to cut from the corpus at most.
+        noise: Share of the pseudo-queries to train on whose texts are corrupted, while the teacher ranks for
+            the clean ones.
         objectives: The loss terms' settings.
         training: The step's and the loop's settings.
     """
@@ -75,6 +77,7 @@ class Recipe:
     bits: int = 64
     seed: int = 0
     pseudo_queries: int = 0
+    noise: float = 0.0
     objectives: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -84,6 +87,9 @@ class Recipe:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise InputError(f"{name} must be a whole number from 0, not {value!r}.")
+        noise = self.noise
+        if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 <= noise <= 1:
+            raise InputError(f"noise must be a number from 0 to 1, not {noise!r}.")
 
     @property
     def options(self) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Hit:
 
     Attributes:
         id: Its id.
-        score: From -1 to 1, higher is better.
+        score: Higher is better; from -1 to 1, but for asymmetric scores by tables.
         text: Its text, if it was added with one.
         metadata: Its metadata; empty where it has none.
     """
@@ -55,7 +55,8 @@ class Retriever:
     Scorings, from coarse to fine (b bits, logits q, document bits d = ±1):
 
     - `hamming`: 1 - 2h/b of the Hamming distance h between the codes.
-    - `asymmetric`: q·d / sum|q| over the nearest candidates by Hamming distance.
+    - `asymmetric`: q·d / sum|q|, or where the hasher gives its queries tables, the sum of the entries that
+      the document's bytes name, over the nearest candidates by Hamming distance.
     - `asymmetric_scan`: the same over all documents, exactly.
     - `int8`, `float16`: the cosine between the query's features and the document's as the sidecar keeps them,
       over the best candidates by asymmetric score.
@@ -348,11 +349,10 @@ class Retriever:
         self.collection.refresh()
         how = choose_scoring(self.collection, scoring)
         features = self.hasher.query_features(_checked_queries(queries))
-        logits = self.hasher.query_logits(features)
         scores, rows = best_documents(
             self.collection,
             how,
-            logits,
+            self.hasher.asymmetric_queries(features),
             features,
             int(k),
             candidates=candidates,

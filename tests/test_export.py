@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from llmhash import Hasher
+from llmhash.codes import Codes
 from llmhash.encoders import SentenceEncoder
+from llmhash.heads.codebook import Codebook
 
 TEXTS = [
     f"{first} {second}"
@@ -69,6 +72,30 @@ def test_the_same_bytes_without_llmhash(
     np.testing.assert_array_equal(query, hasher.encode_query_codes(TEXTS).packed)
     if query_prompt != document_prompt:
         assert not np.array_equal(query, document)
+
+
+@pytest.mark.parametrize("chooses_codes", [True, False])
+def test_with_a_codebook_the_signs_of_the_logits_are_exported(
+    chooses_codes, transformer, make_model, tmp_path
+) -> None:
+    encoder = SentenceEncoder.open(
+        make_model(tmp_path / "model", transformer),
+        query_prompt="query: ",
+        document_prompt="passage: ",
+        cache=None,
+        device="cpu",
+    )
+    options = {"steps": 5, "codebook": "always"}
+    hasher = Hasher.distill(encoder, [f"{text} {i}" for i in range(12) for text in TEXTS], options=options)
+    if not chooses_codes:
+        trained = Codebook(hasher.head.codebook.tables)
+        hasher = Hasher(replace(hasher.head, codebook=trained), encoder)
+    model = hasher.to_sentence_transformers()
+    plain, query = (encode(TEXTS, precision="ubinary") for encode in (model.encode, model.encode_query))
+    np.testing.assert_array_equal(query, hasher.encode_query_codes(TEXTS).packed)
+    logits = hasher.head.document_logits(hasher.document_features(TEXTS))
+    np.testing.assert_array_equal(plain, Codes.from_logits(logits).packed)
+    assert np.array_equal(plain, hasher.encode_documents(TEXTS).packed) is not chooses_codes
 
 
 def test_the_real_model_gives_the_same_bytes(tmp_path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from llmhash import Hasher
 from llmhash.codes import Codes
 from llmhash.corpora import Documents
 from llmhash.errors import FormatError, InputError
-from llmhash.recipes import recipe_names
+from llmhash.heads.codebook import Codebook
+from llmhash.recipes import load_recipe, recipe_names
 
 
 @pytest.fixture
@@ -19,7 +21,7 @@ def vectors() -> np.ndarray:
 
 @pytest.mark.parametrize("head", recipe_names())
 def test_fit_encode_save_and_load(head: str, vectors, tmp_path) -> None:
-    options = {"steps": 5} if head == "distill" else None
+    options = {"steps": 5} if head.startswith("distill") else None
     hasher = Hasher.fit(head, corpus=vectors, bits=12, options=options)
     codes, logits = hasher.encode_documents(vectors[:7]), hasher.encode_queries(vectors[:5])
     assert (codes.bits, len(codes), logits.shape, logits.dtype) == (12, 7, (5, 12), np.float32)
@@ -51,6 +53,18 @@ def test_distill_holds_pseudo_queries_out_of_training(encoder, sentences) -> Non
     trained = {row.tobytes() for row in hasher.features.queries}
     assert held
     assert not held & trained
+
+
+def test_a_recipe_s_noise_corrupts_training_queries_only(encoder, sentences) -> None:
+    recipe = replace(load_recipe("distill", bits=16, pseudo_queries=300, options={"steps": 5}), noise=0.5)
+    noisy = Hasher.from_recipe(recipe, sentences, teacher=encoder)
+    plain = Hasher.from_recipe(replace(recipe, noise=0.0), sentences, teacher=encoder)
+    np.testing.assert_array_equal(noisy.held_out.queries, plain.held_out.queries)
+    np.testing.assert_array_equal(noisy.features.clean_queries, plain.features.queries)
+    assert (noisy.features.queries != plain.features.queries).any()
+    assert plain.features.clean_queries is None
+    assert noisy.recipe["noise"] == 0.5
+    assert noisy.fingerprint != plain.fingerprint
 
 
 def test_sides_that_differ_get_statistics_of_their_own(prompted_encoder, sentences) -> None:
@@ -135,6 +149,30 @@ def test_saving_never_overwrites_something_else(vectors, tmp_path) -> None:
         hasher.save(tmp_path)
     hasher.save(tmp_path / "h")
     hasher.save(tmp_path / "h")
+
+
+@pytest.mark.parametrize(
+    ("codebook", "said", "exported"),
+    [
+        ("never", "weighs a document's bits by the query's logits", "gives the same bytes"),
+        ("scores", "A bit is the sign of a logit. Asymmetric scoring adds up", "gives the same bytes"),
+        (
+            "always",
+            "A document's code is searched for",
+            "signs, which are the codes of queries but not of doc",
+        ),
+    ],
+)
+def test_the_card_says_how_codes_are_made_and_scored(
+    codebook, said, exported, encoder, sentences, tmp_path
+) -> None:
+    options = {"steps": 5, "codebook": "never" if codebook == "never" else "always"}
+    hasher = Hasher.distill(encoder, sentences, bits=8, options=options)
+    if codebook == "scores":
+        hasher.head = replace(hasher.head, codebook=Codebook(hasher.head.codebook.tables))
+    card = " ".join((hasher.save(tmp_path / "h") / "README.md").read_text().split())
+    assert said in card
+    assert exported in card
 
 
 def test_the_card_says_how_it_was_made_and_what_it_keeps(vectors, tmp_path) -> None:

@@ -49,6 +49,8 @@ def test_a_recipe_survives_its_own_yaml(tmp_path) -> None:
         ("head: distill\nobjectives: {a: 1}\ntraining: {a: 2}\n", "a stands under both"),
         ("head: itq\nbits: many\n", "bits must be a whole number"),
         ("head: itq\nseed: -1\n", "seed must be a whole number from 0"),
+        ("head: itq\nnoise: 1.5\n", "noise must be a number from 0 to 1, not 1.5"),
+        ("head: itq\nnoise: some\n", "noise must be a number from 0 to 1, not 'some'"),
     ],
 )
 def test_a_bad_recipe_is_refused(tmp_path, content: str, message: str) -> None:

@@ -38,6 +38,8 @@ class StubHasher:
     def query_logits(self, features):
         return features @ self.projection
 
+    asymmetric_queries = query_logits
+
     def document_codes(self, features):
         return Codes.from_logits(self.query_logits(features))
 

@@ -16,6 +16,8 @@ from llmhash.cli.options import (
     Embeddings,
     JsonFile,
     QueryEmbeddings,
+    listed,
+    widths,
 )
 from llmhash.errors import InputError
 
@@ -96,7 +98,8 @@ def compare(
     split: _Split = "test",
     seeds: Annotated[int, typer.Option(help="Fits of each head, with seeds 0, 1, ...")] = 3,
     peers: Annotated[
-        str, typer.Option(help="Quantizers at equal bytes: faiss, or pq, opq, rabitq by commas.")
+        str,
+        typer.Option(help="Quantizers at equal bytes, by commas: faiss, sentence-transformers, or names."),
     ] = "",
     pseudo_queries: Annotated[
         int | None, typer.Option(help="How many to cut from the corpus at most; by default the recipe's.")
@@ -112,16 +115,15 @@ def compare(
     backend: Backend = None,
     dtype: Dtype = None,
 ) -> None:
-    """Fit heads (and FAISS's quantizers) on a corpus and measure them all: heads x bits x scoring."""
+    """Fit heads (and peers) on a corpus and measure them all: heads x bits x scoring."""
     from llmhash.corpora import read_retrieval_set
     from llmhash.evaluation import compare as compare_heads
     from llmhash.recipes import load_recipe
 
     recipes: dict[str, Recipe] = {}
-    for recipe in (load_recipe(name, pseudo_queries=pseudo_queries) for name in _names(heads)):
+    for recipe in (load_recipe(name, pseudo_queries=pseudo_queries) for name in listed(heads)):
         if recipes.setdefault(recipe.head, recipe) is not recipe:
             raise InputError(f"two of --heads fit the head {recipe.head!r}; compare them in two runs.")
-    widths = [_width(text) for text in _names(bits)]
     judged = read_retrieval_set(data, split)
     if embeddings is not None or query_embeddings is not None:
         task, training = _task_of_vectors(judged, embeddings, query_embeddings, ties)
@@ -132,9 +134,9 @@ def compare(
         task,
         training,
         heads=list(recipes),
-        bits=widths,
+        bits=widths(bits),
         seeds=seeds,
-        peers=_names(peers),
+        peers=listed(peers),
         options={head: recipe.options for head, recipe in recipes.items()},
         threads=threads,
         progress=note,
@@ -154,7 +156,12 @@ def _task_of_texts(
     encoder = Recipe("compare", "sign", encoder=EncoderSettings(**said)).open_encoder()
     wanted = [recipe.pseudo_queries for recipe in recipes if recipe.head == "distill" or encoder.sides_differ]
     training, _ = training_features(
-        encoder, judged.documents, pseudo_queries=max(wanted, default=0), progress=True
+        encoder,
+        judged.documents,
+        pseudo_queries=max(wanted, default=0),
+        # No other head trains on queries.
+        noise=max((recipe.noise for recipe in recipes if recipe.head == "distill"), default=0.0),
+        progress=True,
     )
     queries = encoder.encode(judged.queries, "query", progress=True)
     task = RetrievalTask.from_set(judged, training.documents, queries, teacher=encoder.name, ties=ties)
@@ -200,15 +207,3 @@ def _finish(
         if path is not None:
             path.write_text(render(report), encoding="utf-8")
             stdout.print(f"wrote {path}", highlight=False)
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _width(text: str) -> int:
-    from llmhash.codes import check_bits
-
-    if not text.lstrip("-").isdigit():
-        raise InputError(f"--bits takes whole numbers by commas, not {text!r}.")
-    return check_bits(int(text))

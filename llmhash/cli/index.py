@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,6 +13,12 @@ from llmhash.cli.console import note, print_json, stdout
 from llmhash.cli.options import CorpusPath, Device, Embeddings, Where, parsed_where
 from llmhash.collection.manifest import Engine
 from llmhash.errors import InputError
+
+if TYPE_CHECKING:
+    from llmhash.hasher import Hasher
+
+# The hasher that a collection is made with where none is named.
+_GENERAL, _GENERAL_BITS = "minilm", 128
 
 app = typer.Typer(
     help="Collections: codes, texts and metadata on disk, ready to search.", no_args_is_help=True
@@ -21,7 +28,15 @@ app = typer.Typer(
 @app.command()
 def create(
     collection: Path,
-    hasher: Annotated[Path, typer.Option("--hasher", help="Folder of the hasher.")],
+    hasher: Annotated[
+        str | None,
+        typer.Option(
+            "--hasher", help="Folder, hub id or shipped name; by default the general one that is shipped."
+        ),
+    ] = None,
+    bits: Annotated[
+        int | None, typer.Option("--bits", help="Of a nested hasher, as the general one: 32, 64, 128 or 256.")
+    ] = None,
     corpus: CorpusPath = None,
     embeddings: Embeddings = None,
     engine: Annotated[
@@ -36,12 +51,20 @@ def create(
     ] = None,
     device: Device = None,
 ) -> None:
-    """Make a collection of a corpus. With an approximate engine, its recall against exact is printed."""
-    from llmhash.hasher import Hasher
+    """Make a collection of a corpus. With an approximate engine, its recall against exact is printed.
+
+    Without a hasher it takes the general one that llmhash ships, adapted to the corpus; nothing is trained.
+    Documents that come later gain less of that: where they outnumber the first ones, make a new collection.
+    """
     from llmhash.retriever import Retriever
 
+    if hasher is None and embeddings is not None:
+        raise InputError(
+            "the general hasher knows its own teacher's vectors only: give --hasher with --embeddings "
+            f"(--hasher {_GENERAL} if they are {_GENERAL}'s)."
+        )
     inputs = _inputs(corpus, embeddings)
-    model = Hasher.load(hasher, device=device)
+    model = _general(inputs["texts"], bits, device) if hasher is None else _named(hasher, bits, device)
     with Retriever.create(collection, model, engine=engine, sidecar=sidecar, fields=field or ()) as retriever:
         try:
             _add(retriever, inputs)
@@ -160,10 +183,33 @@ def recall(
 @app.command()
 def info(collection: Path) -> None:
     """What a collection holds, as JSON."""
+    from llmhash.cli.info import collection_info
     from llmhash.collection import Collection
 
     with Collection.open(collection, readonly=True) as opened:
-        print_json(opened.info())
+        print_json(collection_info(opened))
+
+
+def _named(source: str, bits: int | None, device: str | None) -> Hasher:
+    """The hasher of that name; cut to `bits` where they are given."""
+    from llmhash.hasher import Hasher
+
+    hasher = Hasher.load(source, device=device)
+    return hasher if bits is None else hasher.truncated(bits)
+
+
+def _general(texts: Sequence[str], bits: int | None, device: str | None) -> Hasher:
+    """The general hasher, adapted to the texts."""
+    from llmhash.hasher import Hasher
+
+    general = Hasher.pretrained(_GENERAL, bits=bits or _GENERAL_BITS, device=device)
+    hasher = general.adapted(texts, progress=True)
+    fitted = "as it is, for so few documents" if hasher is general else "adapted to these documents"
+    note(
+        f"taking the general {hasher.bits}-bit hasher for {_GENERAL}, {fitted} and not trained on them; one "
+        f"distilled on them (`llmhash distill --teacher {_GENERAL} --corpus ...`) ranks better"
+    )
+    return hasher
 
 
 def _inputs(corpus: Path | None, embeddings: Path | None) -> dict[str, Any]:

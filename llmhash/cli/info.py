@@ -5,12 +5,15 @@ from __future__ import annotations
 import platform
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmhash.cli.console import print_json
+from llmhash.cli.console import note, print_json
 from llmhash.errors import InputError
+
+if TYPE_CHECKING:
+    from llmhash.collection import Collection
 
 _PACKAGES = (
     "numpy",
@@ -42,11 +45,36 @@ def _describe(path: Path) -> dict[str, Any]:
         config["training"] = {k: v for k, v in config["training"].items() if k != "bit_balance"}
         return {"kind": "hasher", **config}
     if (path / MANIFEST).is_file():
-        with Collection.open(path) as opened:
-            return {"kind": "collection", **opened.info()}
+        with Collection.open(path, readonly=True) as opened:
+            return {"kind": "collection", **collection_info(opened)}
     if path.suffix == ".npy" and path.is_file():
         return {"kind": "codes", "codes": len(Codes.load(path, mmap=True)), **describe_codes(path)}
     raise InputError(f"{path} is no hasher, collection or codes file.")
+
+
+def collection_info(collection: Collection) -> dict[str, Any]:
+    """What a collection holds, and how far its bit balance has drifted from its hasher's training documents.
+
+    A drift above the limit is said on standard error, in one line.
+    """
+    from llmhash.collection.balance import LIMIT, drift_of
+    from llmhash.hasher_files import is_hasher, read_config
+
+    described = collection.info()
+    # Where `Retriever.create` puts the hasher's copy.
+    folder = collection.path / "hasher"
+    trained_on = read_config(folder)["training"].get("bit_balance") if is_hasher(folder) else None
+    if not trained_on:
+        return described
+    found = drift_of(collection, trained_on)
+    drift = None if found.drift is None else round(found.drift, 4)
+    if found.exceeds:
+        note(
+            f"warning: the documents of {collection.path} are not like those that its hasher was fitted on "
+            f"(bit balance drift {drift}, limit {LIMIT}); distill one on them and index them again"
+        )
+    balance = {"drift": drift, "limit": LIMIT, "sample": found.sample, "drifted": found.exceeds}
+    return {**described, "bit_balance": balance}
 
 
 def _installation() -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from llmhash.codes import check_bits
 from llmhash.errors import InputError
 
 Teacher = Annotated[
@@ -38,6 +39,24 @@ Where = Annotated[
     str | None,
     typer.Option("--where", help=f"Filter on metadata, as JSON: '{_WHERE}'."),
 ]
+
+
+def listed(text: str) -> list[str]:
+    """The names of an option that takes several by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def widths(bits: str) -> list[int]:
+    """The widths that `--bits` names, by commas.
+
+    Raises:
+        InputError: One of them is no whole number, or not from 1 to 4096.
+    """
+    names = listed(bits)
+    for name in names:
+        if not name.removeprefix("-").isdecimal():
+            raise InputError(f"--bits takes whole numbers by commas, not {name!r}.")
+    return [check_bits(int(name)) for name in names]
 
 
 def parsed_where(where: str | None) -> dict[str, Any] | None:

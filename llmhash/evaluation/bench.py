@@ -28,6 +28,7 @@ from llmhash.evaluation.summary import (
     teacher_measurement,
 )
 from llmhash.heads import Head
+from llmhash.index import TableQueries
 
 #: How documents can be scored; "float" is the teacher itself.
 SCORINGS = ("float", "hamming", "asymmetric", "asymmetric_scan", "int8")
@@ -99,9 +100,10 @@ class Bench:
         documents = encode_documents(head, self.task.documents)
         encoding = {**seconds, "encode": time.perf_counter() - began}
         logits = head.query_logits(self.task.queries)
+        scorers = head.asymmetric_queries(self.task.queries)
         values: dict[str, PerQuery] = {}
         durations: dict[str, dict[str, float]] = {}
-        for scoring, ranking in self._rankings(logits, documents):
+        for scoring, ranking in self._rankings(logits, scorers, documents):
             values[scoring], searching = evaluate(self.task, ranking)
             durations[scoring] = {**encoding, "search": searching}
         return Run(head, values, durations)
@@ -117,7 +119,8 @@ class Bench:
                 scoring=scoring,
                 trained_on=trained_on,
                 bytes_per_document=bytes_per_code(head.bits) + (sidecar if scoring == "int8" else 0),
-                model_bytes=head.nbytes,
+                # Seeds may differ in whether a codebook earned its place.
+                model_bytes=max(run.head.nbytes for run in runs),
                 values=average([run.values[scoring] for run in runs]),
                 seeds=len(runs),
                 seconds=mean_seconds([run.seconds[scoring] for run in runs]),
@@ -126,13 +129,15 @@ class Bench:
             for scoring in self.scorings
         ]
 
-    def _rankings(self, logits: NDArray[np.float32], documents: Codes) -> Iterator[tuple[str, Ranking]]:
-        scan = AsymmetricScan(logits, documents)
+    def _rankings(
+        self, logits: NDArray[np.float32], scorers: NDArray[np.float32] | TableQueries, documents: Codes
+    ) -> Iterator[tuple[str, Ranking]]:
+        scan = AsymmetricScan(scorers, documents)
         for scoring in self.scorings:
             if scoring == "hamming":
                 yield scoring, HammingRanking(Codes.from_logits(logits), documents)
             elif scoring == "asymmetric":
-                yield scoring, Asymmetric(logits, documents, self.candidates)
+                yield scoring, Asymmetric(scorers, documents, self.candidates)
             elif scoring == "asymmetric_scan":
                 yield scoring, scan
             elif self.int8 is not None:
@@ -142,7 +147,7 @@ class Bench:
 def encode_documents(head: Head, documents: NDArray[np.float32]) -> Codes:
     """Codes of document features float32 (n, d), some rows at a time."""
     parts = [
-        Codes.from_logits(head.document_logits(documents[start : start + _ENCODE_ROWS])).packed
+        head.document_codes(documents[start : start + _ENCODE_ROWS]).packed
         for start in range(0, len(documents), _ENCODE_ROWS)
     ]
     return Codes(np.concatenate(parts), head.bits)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from llmhash.codes import Codes
 from llmhash.collection.sidecar import encode_vectors, row_dtype
-from llmhash.index import FlatIndex, asymmetric_scores, rescore
+from llmhash.index import FlatIndex, TableQueries, asymmetric_scores, rescore
+from llmhash.index.asymmetric_queries import own_codes
 from llmhash.metrics import Judgements, Ranks
 
 FloatArray = NDArray[np.float32]
@@ -90,32 +91,32 @@ class HammingRanking:
 
 @dataclass(frozen=True, eq=False)
 class AsymmetricScan:
-    """Query logits against the plus and minus ones of all codes.
+    """Query logits against the plus and minus ones of all codes, or a codebook's tables against their bytes.
 
     Attributes:
-        logits: float32 (q, bits).
+        queries: Logits float32 (q, bits), or tables.
         documents: n codes.
     """
 
-    logits: FloatArray
+    queries: FloatArray | TableQueries
     documents: Codes
 
     def block(self, queries: slice) -> Block:
         """Scores of all codes; equal codes get equal scores."""
-        return Block(asymmetric_scores(self.logits[queries], self.documents.packed))
+        return Block(asymmetric_scores(self.queries[queries], self.documents.packed))
 
 
 @dataclass(frozen=True, eq=False)
 class Asymmetric:
-    """The nearest codes by (Hamming distance, insertion), rescored with the query's logits.
+    """The nearest codes by (Hamming distance, insertion), rescored with the query's logits or tables.
 
     Attributes:
-        logits: float32 (q, bits).
+        queries: Logits float32 (q, bits), or tables.
         documents: n codes.
         count: Candidates a query; documents that are none of them are not retrieved.
     """
 
-    logits: FloatArray
+    queries: FloatArray | TableQueries
     documents: Codes
     count: int
     _index: FlatIndex = field(init=False, repr=False)
@@ -127,10 +128,10 @@ class Asymmetric:
 
     def block(self, queries: slice) -> Block:
         """Scores of the candidates."""
-        logits = self.logits[queries]
+        asked = self.queries[queries]
         count = min(self.count, len(self.documents))
-        _, candidates = self._index.search(Codes.from_logits(logits), count)
-        return Block(rescore(logits, self.documents.packed, candidates), candidates)
+        _, candidates = self._index.search(own_codes(asked), count)
+        return Block(rescore(asked, self.documents.packed, candidates), candidates)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,15 +1,21 @@
-"""The affine head: one matrix and one bias per side. Every linear method ends as one of these."""
+"""The affine head: a matrix and a bias a side, and perhaps a codebook. Every method ends as one of these."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmhash.codes import Codes
 from llmhash.errors import FormatError, InputError
 from llmhash.heads.base import FloatArray
+from llmhash.heads.codebook import Codebook
+from llmhash.index import TableQueries
+
+# How a codebook's arrays are named among the head's.
+_CODEBOOK = "codebook."
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,20 +27,29 @@ class AffineHead:
         bias: float32 (bits,); a threshold t is the bias -t.
         query_weight: float32 (bits, dim), or None where queries use `weight`.
         query_bias: float32 (bits,), or None where queries use `bias`.
+        codebook: By what documents' codes are chosen, and scored asymmetrically; None where a code is the
+            signs of the logits, and a query's logits score its bits.
     """
 
     weight: FloatArray
     bias: FloatArray
     query_weight: FloatArray | None = None
     query_bias: FloatArray | None = None
+    codebook: Codebook | None = None
 
     def __post_init__(self) -> None:
-        for name, array in self.tensors().items():
+        for name, array in self._maps().items():
             expected = self.weight.shape if name.endswith("weight") else self.weight.shape[:1]
             if array.dtype != np.float32 or array.shape != expected or self.weight.ndim != 2:
                 raise InputError(f"{name} must be float32 {expected}, not {array.dtype} {array.shape}.")
             if not np.isfinite(array).all():
                 raise InputError(f"{name} holds NaN or infinity; the fit diverged.")
+        book = self.codebook
+        if book is not None and (book.bits, book.dim) != (self.bits, self.dim):
+            raise InputError(
+                f"a codebook of {book.bits} bits and {book.dim} dimensions does not fit a head of "
+                f"{self.bits} bits and {self.dim} dimensions."
+            )
 
     @property
     def bits(self) -> int:
@@ -53,7 +68,7 @@ class AffineHead:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all weights and biases."""
+        """Bytes of all weights, biases and tables."""
         return sum(array.nbytes for array in self.tensors().values())
 
     def side(self, side: str) -> tuple[FloatArray, FloatArray]:
@@ -71,6 +86,20 @@ class AffineHead:
         """Logits float32 (n, bits) of query features float32 (n, dim)."""
         return self._logits(features, "query")
 
+    def document_codes(self, features: FloatArray) -> Codes:
+        """Codes of document features float32 (n, dim): the signs of the logits, or the codebook's choice."""
+        logits = self.document_logits(features)
+        if self.codebook is None:
+            return Codes.from_logits(logits)
+        return Codes(self.codebook.encode(features.astype(np.float32, copy=False), logits), self.bits)
+
+    def asymmetric_queries(self, features: FloatArray) -> FloatArray | TableQueries:
+        """What scores codes for query features float32 (n, dim): their logits, or the codebook's tables."""
+        logits = self.query_logits(features)
+        if self.codebook is None:
+            return logits
+        return TableQueries(logits, self.codebook.query_tables(features.astype(np.float32, copy=False)))
+
     def _logits(self, features: FloatArray, side: str) -> FloatArray:
         if features.ndim != 2 or features.shape[1] != self.dim:
             raise InputError(f"this head takes features of {self.dim} dimensions, not {features.shape}.")
@@ -79,8 +108,23 @@ class AffineHead:
         logits += bias
         return logits
 
+    def truncated(self, bits: int) -> AffineHead:
+        """The head of the first `bits` bits, without a codebook; worth having where it was fitted nested.
+
+        Raises:
+            InputError: There are not that many bits.
+        """
+        if not 1 <= bits <= self.bits:
+            raise InputError(f"this head has {self.bits} bits; {bits} cannot be taken of them.")
+        return replace(self, **{name: array[:bits] for name, array in self._maps().items()}, codebook=None)
+
     def tensors(self) -> dict[str, FloatArray]:
         """The arrays by name, as they are stored."""
+        book = {} if self.codebook is None else self.codebook.tensors()
+        return {**self._maps(), **{_CODEBOOK + name: array for name, array in book.items()}}
+
+    def _maps(self) -> dict[str, FloatArray]:
+        """Weights and biases."""
         named = {
             "weight": self.weight,
             "bias": self.bias,
@@ -97,6 +141,12 @@ class AffineHead:
             FormatError: An array is missing, unknown or of the wrong shape.
         """
         try:
-            return cls(**tensors)
+            maps = {name: array for name, array in tensors.items() if not name.startswith(_CODEBOOK)}
+            book = {
+                name.removeprefix(_CODEBOOK): array
+                for name, array in tensors.items()
+                if name.startswith(_CODEBOOK)
+            }
+            return cls(**maps, codebook=Codebook(**book) if book else None)
         except (TypeError, InputError) as error:
             raise FormatError(f"the stored head is not an affine head ({error}).") from error

@@ -8,7 +8,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from llmhash.codes import Codes
 from llmhash.errors import InputError
+from llmhash.index import TableQueries
 
 FloatArray = NDArray[np.float32]
 
@@ -24,12 +26,15 @@ class TrainingFeatures:
         sources: int64 (m,), the row of the document each query was cut from, -1 where unknown; or None.
         sides_differ: Whether queries and documents pass through different encoders or prompts, so that
             statistics (means, medians) belong to a side.
+        clean_queries: float32 (m, d), the queries row by row as they were before some of their texts were
+            corrupted: whose ranking a noisy query should get. None where none was corrupted.
     """
 
     documents: FloatArray
     queries: FloatArray | None = None
     sources: NDArray[np.int64] | None = None
     sides_differ: bool = False
+    clean_queries: FloatArray | None = None
 
     def __post_init__(self) -> None:
         check_features(self.documents, "documents")
@@ -41,6 +46,14 @@ class TrainingFeatures:
                 raise InputError(
                     f"queries have {self.queries.shape[1]} dimensions, documents {self.documents.shape[1]}."
                 )
+        if self.clean_queries is not None:
+            check_features(self.clean_queries, "clean queries")
+            if self.queries is None or self.clean_queries.shape != self.queries.shape:
+                there = "none" if self.queries is None else str(self.queries.shape)
+                raise InputError(
+                    f"clean queries must match the queries row by row, but have shape "
+                    f"{self.clean_queries.shape} where the queries have {there}."
+                )
 
     @property
     def dim(self) -> int:
@@ -49,8 +62,9 @@ class TrainingFeatures:
 
     @property
     def query_statistics(self) -> FloatArray | None:
-        """The query features where their statistics may differ from the documents', else None."""
-        return self.queries if self.sides_differ and self.queries is not None and len(self.queries) else None
+        """The clean query features where their statistics may differ from the documents', else None."""
+        queries = self.queries if self.clean_queries is None else self.clean_queries
+        return queries if self.sides_differ and queries is not None and len(queries) else None
 
 
 def check_features(values: FloatArray, what: str = "features") -> FloatArray:
@@ -69,7 +83,7 @@ def check_features(values: FloatArray, what: str = "features") -> FloatArray:
 
 
 class Head(Protocol):
-    """Features (n, d) to logits (n, bits), per side."""
+    """Features (n, d) to logits (n, bits), per side, and to codes and what scores them."""
 
     @property
     def bits(self) -> int:
@@ -83,7 +97,7 @@ class Head(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of everything that is stored: weights, biases."""
+        """Bytes of everything that is stored: weights, biases, tables."""
         ...
 
     def document_logits(self, features: FloatArray) -> FloatArray:
@@ -92,4 +106,12 @@ class Head(Protocol):
 
     def query_logits(self, features: FloatArray) -> FloatArray:
         """Logits float32 (n, bits) of query features float32 (n, dim)."""
+        ...
+
+    def document_codes(self, features: FloatArray) -> Codes:
+        """Codes of document features float32 (n, dim)."""
+        ...
+
+    def asymmetric_queries(self, features: FloatArray) -> FloatArray | TableQueries:
+        """What scores documents' codes for query features float32 (n, dim)."""
         ...

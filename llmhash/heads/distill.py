@@ -10,13 +10,17 @@ For a training query q and candidate documents d_j, the target is the teacher's 
 with logits `z(x) = W (x - mean) + c`, learned scales alpha and beta, and an estimator of `llmhash.binarize`
 behind each sign. Queries are the pseudo-queries and the documents themselves, each of those without itself
 among the candidates. Candidates are all documents, or in a large corpus the batch's nearest ones and a
-random sample that stands, weighted, for the rest. It starts from ITQ.
+random sample that stands, weighted, for the rest. It starts from ITQ. At the end a codebook may take over the
+documents' codes and the asymmetric score (see `llmhash.heads.codebook`).
+
+A nested head's loss is the mean over its widths, each prefix of the code being scored with scales of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -28,12 +32,19 @@ from llmhash.codes import check_bits
 from llmhash.errors import InputError
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import FloatArray, TrainingFeatures
+from llmhash.heads.codebook_choice import asymmetric_loss
+from llmhash.heads.codebook_fit import fit_codebook
+from llmhash.heads.codebook_training import train_codebook
+from llmhash.heads.nested import nested_itq, nested_widths
 from llmhash.heads.projection import fit_itq, random_rotation
 from llmhash.heads.ranking import Ranking, RankingBatch, RankingSettings
 from llmhash.objectives.balance import bit_balance, decorrelation
 from llmhash.objectives.similarity import listwise_kl
 from llmhash.training import TrainingPlan, train
 
+#: When codes get a codebook.
+CODEBOOK_USES = ("auto", "always", "never")
+_NOT_NEGATIVE = ("asymmetric", "symmetric", "balance", "decorrelation", "query_noise", "parallel", "pull")
 # Rows that the ITQ start is fitted on: training goes on from there with all of them.
 _START_ROWS = 20_000
 
@@ -70,6 +81,13 @@ class DistillOptions:
         max_queries: Training queries of each kind, given ones and documents, in a larger corpus, where their
             neighbours have to be mined: a seeded sample.
         validation_queries: Queries held out at most; a tenth of them where that is less.
+        codebook: Whether documents' codes are chosen, and asymmetrically scored, by an additive codebook over
+            their bytes (see `llmhash.heads.codebook`): "auto" where that ranks held-out queries better,
+            "always", or "never". Codes of whole bytes only, and none that is nested.
+        parallel: The codebook's weight of a document's error along its own direction.
+        pull: How strongly the codebook holds codes to the signs of the logits, for Hamming distance's sake.
+        nested: Widths whose first bits are to be good codes by themselves, beside all bits; those that are
+            not below the code's are left out.
         device: Where to train: "cpu", "cuda", ...
     """
 
@@ -95,10 +113,16 @@ class DistillOptions:
     max_documents: int = 200_000
     max_queries: int = 10_000
     validation_queries: int = 512
+    codebook: str = "auto"
+    parallel: float = 8.0
+    pull: float = 0.1
+    nested: Sequence[int] = ()
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name in ("asymmetric", "symmetric", "balance", "decorrelation", "query_noise"):
+        if self.codebook not in CODEBOOK_USES:
+            raise InputError(f"codebook must be one of {', '.join(CODEBOOK_USES)}, not {self.codebook!r}.")
+        for name in _NOT_NEGATIVE:
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} must be at least 0, not {getattr(self, name)}.")
         for name in ("candidates", "neighbours", "max_documents", "max_queries", "validation_queries"):
@@ -112,6 +136,7 @@ class DistillOptions:
         if self.asymmetric == 0 and self.symmetric == 0:
             raise InputError("asymmetric and symmetric are both 0: there is nothing to learn.")
         estimator(self.estimator, self.gamma)
+        nested_widths(self.nested, 1)
         self.plan()
 
     def ranking(self) -> RankingSettings:
@@ -161,7 +186,8 @@ def fit_distill(
         InputError: `bits` is not from 1 to 4096, or training diverged.
     """
     options = options or DistillOptions()
-    student = _Student(initial_projection(features, check_bits(bits), seed)).to(options.device)
+    widths = nested_widths(options.nested, check_bits(bits))
+    student = _Student(initial_projection(features, bits, seed, widths), widths).to(options.device)
     ranking = Ranking(features, options.ranking(), seed=seed, device=options.device)
     student.standardize(ranking.documents)
     objective = _Objective(student, ranking, options, seed)
@@ -176,11 +202,48 @@ def fit_distill(
         progress=progress,
     )
     differ = features.query_statistics is not None
-    return student.head(ranking.unit, ranking.document_mean, ranking.query_mean if differ else None)
+    head = student.head(ranking.unit, ranking.document_mean, ranking.query_mean if differ else None)
+    if options.codebook == "never" or bits % 8 or len(widths) > 1:
+        return head
+    return _with_codebook(head, features, ranking, options, seed, progress)
 
 
-def initial_projection(features: TrainingFeatures, bits: int, seed: int) -> NDArray[np.float64]:
-    """Where training starts, (bits, dim): ITQ, or random rotations on end for more bits than dimensions."""
+def _with_codebook(
+    head: AffineHead,
+    features: TrainingFeatures,
+    ranking: Ranking,
+    options: DistillOptions,
+    seed: int,
+    progress: Callable[[int, int, str], None] | None,
+) -> AffineHead:
+    """The head with a codebook: the one that chooses codes too, or where it does not gain, a trained one."""
+    book = fit_codebook(
+        features.documents[ranking.rows],
+        head,
+        parallel=options.parallel,
+        pull=options.pull,
+        seed=seed,
+        progress=progress,
+    )
+    other = replace(head, codebook=book)
+    if options.codebook == "always":
+        return other
+    loss = asymmetric_loss(head, features, ranking)
+    if asymmetric_loss(other, features, ranking) < loss:
+        return other
+    other = replace(head, codebook=train_codebook(head, ranking, seed=seed, progress=progress))
+    return other if asymmetric_loss(other, features, ranking) < loss else head
+
+
+def initial_projection(
+    features: TrainingFeatures, bits: int, seed: int, widths: Sequence[int] = ()
+) -> NDArray[np.float64]:
+    """Where training starts, (bits, dim): ITQ, or random rotations on end for more bits than dimensions.
+
+    With several `widths`, ITQ within the principal components of each block between them.
+    """
+    if len(widths) > 1:
+        return nested_itq(features, widths, seed=seed, max_rows=_START_ROWS)
     if bits <= features.dim:
         return fit_itq(features, bits, seed=seed, max_rows=_START_ROWS).weight.astype(np.float64)
     rng = np.random.default_rng(seed)
@@ -189,14 +252,15 @@ def initial_projection(features: TrainingFeatures, bits: int, seed: int) -> NDAr
 
 
 class _Student(nn.Module):
-    """Logits of centred features, and the scales of the two scores."""
+    """Logits of centred features, and the scales of the two scores at each width."""
 
-    def __init__(self, weight: NDArray[np.float64]) -> None:
+    def __init__(self, weight: NDArray[np.float64], widths: Sequence[int]) -> None:
         super().__init__()
+        self.widths = tuple(widths)
         self.weight = nn.Parameter(torch.from_numpy(weight.astype(np.float32)))
         self.bias = nn.Parameter(torch.zeros(len(weight)))
         # Logarithms of alpha and beta: scores then span a range like the teacher's similarities over T.
-        self.log_scales = nn.Parameter(torch.full((2,), float(np.log(16.0))))
+        self.log_scales = nn.Parameter(torch.full((len(widths), 2), float(np.log(16.0))))
 
     def standardize(self, centred: Tensor) -> None:
         """Scale the weights so that logits have unit variance; learning rates then carry over."""
@@ -257,12 +321,19 @@ class _Objective:
         return total / len(held_out)
 
     def _match(self, batch: RankingBatch, logits: Tensor, query_codes: Tensor, codes: Tensor) -> Tensor:
-        scales = self._student.log_scales.exp() / codes.shape[1]
+        widths = self._student.widths
         total = codes.new_zeros(())
-        if self._options.asymmetric:
-            scores = batch.mask(scales[0] * (logits @ codes.T))
-            total = total + self._options.asymmetric * listwise_kl(scores, batch.targets)
-        if self._options.symmetric:
-            scores = batch.mask(scales[1] * (query_codes @ codes.T))
-            total = total + self._options.symmetric * listwise_kl(scores, batch.targets)
+        for kind, (weight, side) in enumerate(
+            ((self._options.asymmetric, logits), (self._options.symmetric, query_codes))
+        ):
+            if not weight:
+                continue
+            products: Tensor | float = 0.0
+            for level, (first, last) in enumerate(pairwise((0, *widths))):
+                # A prefix's products are those of the prefix before, and of the bits between them.
+                between = side[:, first:last] @ codes[:, first:last].T
+                products = products + between if first else between
+                scale = self._student.log_scales[level, kind].exp() / last
+                loss = listwise_kl(batch.mask(scale * products), batch.targets)
+                total = total + weight / len(widths) * loss
         return total

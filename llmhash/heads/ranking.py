@@ -1,9 +1,12 @@
-"""What a ranking head learns from: queries, the candidates that a batch ranks, the teacher's targets."""
+"""What a ranking head learns from: queries, the candidates that a batch ranks, the teacher's targets.
+
+Where some queries' texts were corrupted, the student sees those and the teacher ranks for the clean ones.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -50,12 +53,13 @@ class QuerySet:
     """Queries of one purpose.
 
     Attributes:
-        vectors: float32 (m, d), as the teacher compares them.
+        vectors: float32 (m, d), what the student sees.
         own: int64 (m,), the row of the document that the query is, -1 where it is none.
         sources: int64 (m,), the row of the document that the query was cut from, -1 where it is unknown.
         weights: float64 (m,), how often each is drawn, relative.
         neighbours: int64 (m, k), rows of the nearest documents (and the source, if any), -1 for none; None
             where all documents are candidates.
+        clean: float32 (m, d), what the teacher ranks for; None where that is `vectors`.
     """
 
     vectors: Tensor
@@ -63,15 +67,25 @@ class QuerySet:
     sources: Tensor
     weights: Tensor
     neighbours: Tensor | None = None
+    clean: Tensor | None = None
+
+    @property
+    def taught(self) -> Tensor:
+        """What the teacher ranks for, float32 (m, d)."""
+        return self.vectors if self.clean is None else self.clean
 
     def __len__(self) -> int:
         return len(self.vectors)
 
     def __getitem__(self, items: Tensor) -> QuerySet:
-        neighbours = None if self.neighbours is None else self.neighbours[items]
         on_cpu = items.to(self.weights.device)
         return QuerySet(
-            self.vectors[items], self.own[items], self.sources[items], self.weights[on_cpu], neighbours
+            self.vectors[items],
+            self.own[items],
+            self.sources[items],
+            self.weights[on_cpu],
+            None if self.neighbours is None else self.neighbours[items],
+            None if self.clean is None else self.clean[items],
         )
 
 
@@ -85,6 +99,7 @@ class RankingBatch:
         targets: float32 (m, c), the teacher's distribution over the candidates.
         left_out: bool (m, c), the documents that are the query itself.
         offsets: float32 (c,), to be added to scores: log of how many documents a candidate stands for.
+        rows: int64 (c,), the candidates' rows of `Ranking.documents`; None where they are all of them.
     """
 
     queries: Tensor
@@ -92,6 +107,7 @@ class RankingBatch:
     targets: Tensor
     left_out: Tensor
     offsets: Tensor
+    rows: Tensor | None = None
 
     def mask(self, scores: Tensor) -> Tensor:
         """Scores (m, c) ready for a softmax over the candidates."""
@@ -107,6 +123,7 @@ class Ranking:
 
     Attributes:
         unit: The documents' mean norm.
+        rows: int64 (n,), the documents that candidates come from, rows of the features.
         documents: float32 (n, d), in units, centred on `document_mean`.
         document_mean: float32 (d,), in units.
         query_mean: float32 (d,), in units; the documents' where the sides do not differ.
@@ -118,7 +135,7 @@ class Ranking:
         self, features: TrainingFeatures, settings: RankingSettings, *, seed: int, device: str
     ) -> None:
         rng = np.random.default_rng(seed)
-        rows = _sample(len(features.documents), settings.max_documents, rng)
+        self.rows = rows = _sample(len(features.documents), settings.max_documents, rng)
         documents = features.documents[rows]
         self.unit = float(np.linalg.norm(documents, axis=1).mean()) or 1.0
         documents = documents / np.float32(self.unit)
@@ -148,23 +165,32 @@ class Ranking:
             queries: `training` or `held_out`.
             items: int64 (m,).
             generator: Draws the candidates and the noise, on the CPU.
-            noise: Norm of the Gaussian noise added to a query, relative to its own norm. The teacher's
-                similarities are those of the noisy query.
+            noise: Norm of the Gaussian noise added to a query, relative to its own norm. The teacher ranks
+                for the noisy query, but where clean queries came with the features.
         """
         chosen = queries[items]
         vectors = _noisy(chosen.vectors, noise, generator) if noise else chosen.vectors
         rows, offsets = self._candidates(chosen, generator)
+        return self._batch(chosen, vectors, rows, offsets)
+
+    def whole(self, queries: QuerySet, items: Tensor) -> RankingBatch:
+        """The queries `items` of a set, with all documents as candidates."""
+        chosen = queries[items]
+        return self._batch(chosen, chosen.vectors, None, torch.zeros(1, device=self._device))
+
+    def _batch(self, chosen: QuerySet, vectors: Tensor, rows: Tensor | None, offsets: Tensor) -> RankingBatch:
         documents = self.documents if rows is None else self.documents[rows]
         numbers = torch.arange(len(documents), device=self._device) if rows is None else rows
         left_out = numbers[None, :] == chosen.own[:, None]
         temperature = self._settings.temperature
-        norms = vectors.norm(dim=1, keepdim=True).clamp_min(1e-12)
-        similarities = (vectors @ documents.T).div_(norms).add_(offsets * temperature)
+        taught = vectors if chosen.clean is None else chosen.clean
+        norms = taught.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        similarities = (taught @ documents.T).div_(norms).add_(offsets * temperature)
         targets = listwise_targets(similarities.masked_fill_(left_out, _LEFT_OUT), temperature)
         if self._settings.source_share:
             is_source = numbers[None, :] == chosen.sources[:, None]
             targets = mix_in_source(targets, is_source, self._settings.source_share)
-        return RankingBatch(vectors - self.query_mean, documents, targets, left_out, offsets)
+        return RankingBatch(vectors - self.query_mean, documents, targets, left_out, offsets, rows)
 
     def _candidates(self, chosen: QuerySet, generator: torch.Generator) -> tuple[Tensor | None, Tensor]:
         """Rows of the candidates (None: all) and their offsets.
@@ -189,11 +215,12 @@ class Ranking:
         """The queries on the device, with their neighbours where those are needed."""
         vectors, own = queries.vectors.to(self._device), queries.own.to(self._device)
         sources = queries.sources.to(self._device)
-        neighbours = None
-        if not self._all_are_candidates:
-            mined = _nearest(vectors, self.documents, min(self._settings.neighbours, len(self.documents)))
-            neighbours = torch.cat([mined, sources[:, None]], dim=1)
-        return QuerySet(vectors, own, sources, queries.weights, neighbours)
+        clean = None if queries.clean is None else queries.clean.to(self._device)
+        moved = QuerySet(vectors, own, sources, queries.weights, None, clean)
+        if self._all_are_candidates:
+            return moved
+        mined = _nearest(moved.taught, self.documents, min(self._settings.neighbours, len(self.documents)))
+        return replace(moved, neighbours=torch.cat([mined, sources[:, None]], dim=1))
 
 
 def mix_in_source(targets: Tensor, is_source: Tensor, share: float) -> Tensor:
@@ -221,11 +248,13 @@ def _given_queries(
         return None
     sources = _positions(features.sources, rows, len(features.queries), len(features.documents))
     chosen = _sample(len(features.queries), limit, rng)
+    clean = features.clean_queries
     return QuerySet(
         torch.from_numpy(features.queries[chosen] / np.float32(unit)),
         torch.full((len(chosen),), -1),
         torch.from_numpy(sources[chosen]),
         torch.full((len(chosen),), 1.0 / len(chosen), dtype=torch.float64),
+        clean=None if clean is None else torch.from_numpy(clean[chosen] / np.float32(unit)),
     )
 
 
@@ -251,6 +280,7 @@ def _mixed(given: QuerySet | None, documents: QuerySet, document_share: float) -
         torch.cat([given.own, documents.own]),
         torch.cat([given.sources, documents.sources]),
         torch.cat([given.weights * (1 - document_share), documents.weights * document_share]),
+        clean=None if given.clean is None else torch.cat([given.clean, documents.vectors]),
     )
 
 

@@ -58,6 +58,28 @@ def test_bytes_seeds_and_candidates_are_stated(report):
     assert {row["seeds"] for row in rows_of(report, head="sign")} == {1}
 
 
+def test_a_codebook_counts_among_the_model_s_bytes_and_serves_the_asymmetric_scorings(task, embedded):
+    rows = {
+        use: compare(
+            task,
+            embedded.training,
+            heads=["distill"],
+            bits=[16],
+            seeds=1,
+            options={"distill": {"steps": 5, "codebook": use}},
+        )
+        for use in ("never", "always")
+    }
+    kept = {}
+    for use, tables in (("never", 0), ("always", 2 * 256 * 32 + 32 + 2)):
+        for row in rows_of(rows[use], head="distill"):
+            assert row["model_bytes"] == 4 * (32 * 16 + 16 + tables)
+            assert row["bytes_per_document"] == 2 + (36 if row["scoring"] == "int8" else 0)
+            kept[use, row["scoring"]] = row["overlap@10"]
+    assert kept["always", "asymmetric_scan"] > kept["never", "asymmetric_scan"] + 0.02
+    assert kept["always", "asymmetric"] > kept["always", "hamming"]
+
+
 def test_the_report_is_json_without_nan(report):
     assert json.loads(to_json(report)) == report
 

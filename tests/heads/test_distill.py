@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -119,8 +121,13 @@ def test_sides_that_differ_get_a_query_bias(clustered):
 
 def test_progress_is_reported(clustered):
     seen = []
-    fit_distill(clustered[0], 8, options=QUICK, progress=lambda *step: seen.append(step))
-    assert seen[-1][:2] == (30, 30)
+    options = replace(QUICK, codebook="always")
+    fit_distill(clustered[0], 8, options=options, progress=lambda *step: seen.append(step))
+    rounds = [step[:2] for step in seen if step[2] == "codebook"]
+    steps = [step[:2] for step in seen if step[2] != "codebook"]
+    assert steps[-1] == (30, 30)
+    assert rounds == [(1, 3), (2, 3), (3, 3)]
+    assert seen[-3:] == [(*done, "codebook") for done in rounds]
 
 
 @pytest.mark.parametrize(

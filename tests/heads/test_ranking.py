@@ -101,3 +101,59 @@ def test_few_queries_are_held_out_from_nobody():
     made = ranking(TrainingFeatures(documents))
     assert len(made.training) == 5
     assert len(made.held_out) == 5
+
+
+@pytest.fixture
+def noisy(clustered):
+    """The clustered features, every other query replaced by one from elsewhere."""
+    features, _ = clustered
+    queries = features.queries.copy()
+    queries[::2] = np.roll(queries, 500, axis=0)[::2]
+    return TrainingFeatures(features.documents, queries, features.sources, clean_queries=features.queries)
+
+
+def test_the_teacher_ranks_for_the_clean_queries_and_the_student_sees_the_noisy_ones(clustered, noisy):
+    features, _ = clustered
+    clean, made = ranking(features), ranking(noisy)
+    items = torch.arange(200)
+    expected = clean.batch(clean.training, items, generator())
+    batch = made.batch(made.training, items, generator())
+    np.testing.assert_allclose(batch.targets, expected.targets, atol=1e-6)
+    np.testing.assert_array_equal(made.training.taught, clean.training.vectors)
+
+    given = made.training.own[items] < 0
+    rows = torch.cdist(made.training.taught[items][given], torch.from_numpy(features.queries)).argmin(dim=1)
+    seen = batch.queries[given] + made.query_mean
+    np.testing.assert_allclose(seen, noisy.queries[rows], atol=1e-5)
+    np.testing.assert_array_equal(batch.queries[~given], expected.queries[~given])
+
+
+def test_gaussian_noise_leaves_the_targets_of_clean_queries_alone(noisy):
+    made = ranking(noisy)
+    items = torch.arange(50)
+    still = made.batch(made.training, items, generator())
+    shaken = made.batch(made.training, items, generator(), noise=0.3)
+    assert (shaken.queries - still.queries).norm(dim=1).min() > 0.1
+    np.testing.assert_array_equal(shaken.targets, still.targets)
+
+
+def test_neighbours_are_mined_for_the_clean_queries(clustered, noisy):
+    features, _ = clustered
+    changes = {"candidates": 600, "document_share": 0.0}
+    clean, made = ranking(features, **changes), ranking(noisy, **changes)
+    np.testing.assert_array_equal(made.training.neighbours, clean.training.neighbours)
+    assert (made.training.vectors != clean.training.vectors).any()
+
+
+def test_noise_leaves_the_statistics_of_a_query_side_alone(clustered, noisy):
+    features, _ = clustered
+    sided = TrainingFeatures(features.documents, features.queries, features.sources, sides_differ=True)
+    corrupted = TrainingFeatures(
+        features.documents,
+        noisy.queries + 1,
+        features.sources,
+        sides_differ=True,
+        clean_queries=features.queries,
+    )
+    np.testing.assert_array_equal(corrupted.query_statistics, sided.query_statistics)
+    np.testing.assert_array_equal(ranking(corrupted).query_mean, ranking(sided).query_mean)

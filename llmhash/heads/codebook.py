@@ -1,0 +1,171 @@
+"""The additive codebook: what each value of each byte of a code stands for in the teacher's space.
+
+A code of m bytes a_1 ... a_m is read as the vector `v = sum_j C_j[a_j]`, and a document's score for a query
+q is `q . v`: with `T_j = C_j q` one look-up and one addition a byte. Product and residual quantizers are of
+this form; here the same bytes are also a binary code that Hamming distance can search, for a document's code
+minimises
+
+    ||x - v||^2 + parallel * (u . (x - v))^2 - pull * sum_i z_i c_i
+
+over all codes c (as plus and minus ones), with x the centred document, u its direction and z its logits. The
+second term is the score-aware loss of ScaNN (Guo et al. 2020, "Accelerating Large-Scale Inference with
+Anisotropic Vector Quantization", section 3): queries that a document matters to lie near it, so that errors
+along it disturb their ranking most. The third keeps the code near the signs of the logits, which Hamming
+distance reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmhash.errors import InputError
+from llmhash.heads.base import FloatArray
+
+Bytes = NDArray[np.uint8]
+
+#: float32 (256, 8): the bits of each byte value as plus and minus ones, the first bit first.
+SIGNS: FloatArray = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32) * 2 - 1
+
+# Partial codes that the search keeps, times the bytes of a code: what a document costs then hardly depends on
+# the width. Wider codes lose less by a narrow beam.
+_BEAM_BUDGET, _LEAST_BEAM = 64, 2
+# Numbers in the search's largest array.
+_CELLS = 1 << 23
+
+
+@dataclass(frozen=True, eq=False)
+class Codebook:
+    """Additive tables over a code's bytes.
+
+    Attributes:
+        tables: float32 (m, 256, d), C.
+        mean: float32 (d,), what x is centred on; None where codes are the signs of the logits.
+        weights: float32 (2,), `parallel` and `pull`; None likewise.
+        offsets: float32 (m, 256), what each value of each byte adds to the score for any query; None for 0.
+    """
+
+    tables: FloatArray
+    mean: FloatArray | None = None
+    weights: FloatArray | None = None
+    offsets: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        width, values, dim = self.tables.shape if self.tables.ndim == 3 else (0, 0, 0)
+        if values != 256:
+            raise InputError(f"tables must be float32 (bytes, 256, dim), not {self.tables.shape}.")
+        shapes = {
+            "tables": (width, 256, dim),
+            "mean": (dim,),
+            "weights": (2,),
+            "offsets": (width, 256),
+        }
+        for name, array in self.tensors().items():
+            if array.dtype != np.float32 or array.shape != shapes[name]:
+                raise InputError(f"{name} must be float32 {shapes[name]}, not {array.dtype} {array.shape}.")
+            if not np.isfinite(array).all():
+                raise InputError(f"{name} holds NaN or infinity; the fit diverged.")
+        if (self.mean is None) != (self.weights is None):
+            raise InputError("a codebook has both a mean and weights, or neither.")
+        if self.weights is not None and not (self.weights >= 0).all():
+            raise InputError("the weights of a codebook must be at least 0.")
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of the features."""
+        return int(self.tables.shape[2])
+
+    @property
+    def bits(self) -> int:
+        """Bits in a code: whole bytes."""
+        return 8 * len(self.tables)
+
+    @property
+    def chooses_codes(self) -> bool:
+        """Whether documents' codes are searched for, rather than being the signs of their logits."""
+        return self.mean is not None
+
+    def tensors(self) -> dict[str, FloatArray]:
+        """The arrays by name, as they are stored."""
+        named = {
+            "tables": self.tables,
+            "mean": self.mean,
+            "weights": self.weights,
+            "offsets": self.offsets,
+        }
+        return {name: array for name, array in named.items() if array is not None}
+
+    def encode(self, features: FloatArray, logits: FloatArray) -> Bytes:
+        """Codes of documents: by beam search over the bytes from the first to the last, or the logits' signs.
+
+        Args:
+            features: float32 (n, d).
+            logits: float32 (n, 8 m), z.
+
+        Returns:
+            uint8 (n, m), packed as `Codes` are.
+        """
+        if self.mean is None or self.weights is None:
+            return np.packbits(logits > 0, axis=1)
+        x, directions = centred(features, self.mean)
+        parallel, pull = (float(weight) for weight in self.weights)
+        codes = np.empty((len(x), len(self.tables)), np.uint8)
+        beam = max(_LEAST_BEAM, _BEAM_BUDGET // len(self.tables))
+        step = max(1, _CELLS // (beam * max(256, self.dim)))
+        for start in range(0, len(x), step):
+            part = slice(start, start + step)
+            wanted = pull * logits[part]
+            codes[part] = self._search(x[part], directions[part], wanted, parallel, beam)
+        return codes
+
+    def query_tables(self, queries: FloatArray) -> FloatArray:
+        """T float32 (q, m, 256) of query features float32 (q, d)."""
+        count, width = len(queries), len(self.tables)
+        scores: FloatArray = queries @ self.tables.reshape(-1, self.dim).T
+        scores = scores.reshape(count, width, 256)
+        return scores if self.offsets is None else scores + self.offsets
+
+    def decode(self, codes: Bytes) -> FloatArray:
+        """Vectors v, float32 (n, d), of codes uint8 (n, m)."""
+        values = np.zeros((len(codes), self.dim), np.float32)
+        for table, byte in zip(self.tables, codes.T, strict=True):
+            values += table[byte]
+        return values
+
+    def _search(
+        self, x: FloatArray, directions: FloatArray, wanted: FloatArray, parallel: float, beam: int
+    ) -> Bytes:
+        """The best codes found of documents that fit into memory together; `wanted` are logits times pull.
+
+        A partial code's cost is that of the error it leaves, as if no byte followed.
+        """
+        from llmhash.heads.beam import extend  # Loads numba.
+
+        documents = np.arange(len(x))[:, None]
+        codes = np.empty((len(x), 1, 0), np.uint8)
+        errors = x[:, None]  # x - v of each partial code, (n, beam, d)
+        along: FloatArray = np.einsum("nd,nd->n", x, directions)[:, None]  # u . (x - v), (n, beam)
+        squares: FloatArray = np.zeros(
+            (len(x), 1), np.float32
+        )  # ||x - v||^2 - ||x||^2 and the pull, (n, beam)
+        for byte, table in enumerate(self.tables):
+            products = (errors.reshape(-1, self.dim) @ table.T).reshape(*along.shape, 256)
+            entries = np.einsum("ad,ad->a", table, table) - wanted[:, 8 * byte : 8 * byte + 8] @ SIGNS.T
+            # Of whole codes only the best one is wanted.
+            kept = 1 if byte == len(self.tables) - 1 else min(beam, products[0].size)
+            best = np.empty((len(x), kept), np.int64)
+            extended, left = np.empty(best.shape, np.float32), np.empty(best.shape, np.float32)
+            extend(products, entries, directions @ table.T, squares, along, parallel, best, extended, left)
+            squares, along = extended, left
+            parent, value = np.divmod(best, 256)
+            codes = np.concatenate([codes[documents, parent], value[:, :, None].astype(np.uint8)], axis=2)
+            errors = errors[documents, parent] - table[value]
+        return codes[:, 0]
+
+
+def centred(features: FloatArray, mean: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Features float32 (n, d) less the mean, and their own directions, both float32 (n, d)."""
+    norms = np.linalg.norm(features, axis=1, keepdims=True)
+    return features - mean, features / np.maximum(norms, np.finfo(np.float32).tiny)

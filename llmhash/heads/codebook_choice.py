@@ -1,0 +1,53 @@
+"""Whether a codebook earns its place on a corpus: judged on held-out queries, as the ranking's weights are.
+
+On a corpus of some thousand documents a codebook's tables know it closely, and it wins at every width. On
+hundreds of thousands, few bits serve better by what training made of them than by reconstructing documents.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from llmhash.heads.affine import AffineHead
+from llmhash.heads.base import TrainingFeatures
+from llmhash.heads.ranking import Ranking
+from llmhash.index import asymmetric_scores
+from llmhash.objectives.similarity import listwise_kl
+
+# Sharpness of the softmax over scores, in units of their own spread: what training learns for its scores.
+_SHARPNESS = np.geomspace(1.0, 64.0, 19)
+# Scores in memory at a time.
+_CELLS = 1 << 24
+_DOCUMENTS = 1 << 14
+
+
+def asymmetric_loss(head: AffineHead, features: TrainingFeatures, ranking: Ranking) -> float:
+    """KL of the asymmetric scores from the teacher's ranking of all documents, over the held-out queries.
+
+    A score's scale means nothing to a ranking, so that the best of a range of scales counts.
+
+    Args:
+        head: Features to codes and to what scores them.
+        features: What `ranking` was made of.
+        ranking: Holds queries out.
+    """
+    codes = np.concatenate(
+        [
+            head.document_codes(features.documents[ranking.rows[start : start + _DOCUMENTS]]).packed
+            for start in range(0, len(ranking.rows), _DOCUMENTS)
+        ]
+    )
+    held_out = ranking.held_out
+    losses = np.zeros(len(_SHARPNESS))
+    for items in torch.split(torch.arange(len(held_out)), max(1, _CELLS // len(codes))):
+        batch = ranking.whole(held_out, items)
+        queries = (held_out[items].vectors * ranking.unit).cpu().numpy()
+        scores = torch.from_numpy(asymmetric_scores(head.asymmetric_queries(queries), codes)).to(
+            batch.targets
+        )
+        scores = (scores - scores.mean(dim=1, keepdim=True)) / scores.std(correction=0).clamp_min(1e-12)
+        losses += len(items) * np.array(
+            [listwise_kl(batch.mask(float(sharp) * scores), batch.targets).item() for sharp in _SHARPNESS]
+        )
+    return float(losses.min()) / len(held_out)

@@ -1,0 +1,158 @@
+"""Fitting an additive codebook to documents, on top of a fitted affine head.
+
+The bytes are first taken one after the other, as residual quantization does: k-means over the 256 values of
+a byte, started from the bits that the head gives. Then all tables are fitted together to the score-aware loss
+(see `llmhash.heads.codebook`), a linear least squares problem while the codes stand still, and all codes are
+searched anew, in turns. A value that few documents take is drawn to what its eight bits stand for alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmhash.heads.affine import AffineHead
+from llmhash.heads.base import FloatArray
+from llmhash.heads.codebook import SIGNS, Bytes, Codebook, centred
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+# Documents that tables are fitted to: about a hundred for each value of a byte.
+_FIT_ROWS = 25_000
+_KMEANS_ROUNDS, _ROUNDS, _CG_STEPS = 10, 3, 15
+# Of the squared residual, where rounding takes over: few documents are solved in few steps.
+_CG_TOLERANCE = 1e-12
+# How many documents the prior of a value weighs as much as.
+_PRIOR = 1.0
+# Keeps the prior's own regression well posed where bits are constant.
+_RIDGE = 1e-3
+
+Progress = Callable[[int, int, str], None]
+
+
+def fit_codebook(
+    documents: FloatArray,
+    head: AffineHead,
+    *,
+    parallel: float,
+    pull: float,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Codebook:
+    """Fit tables to documents.
+
+    Args:
+        documents: float32 (n, d).
+        head: Gives their logits; a multiple of 8 bits.
+        parallel: Weight of the error along a document's own direction, beside that of the whole error.
+        pull: Weight of the logits' signs, in units of the documents' mean squared distance from their mean
+            over the logits' spread: 0 lets codes leave the signs wherever that lowers the error.
+        seed: Of the sample of documents.
+        progress: Called with (round, rounds, message).
+    """
+    rows = np.random.default_rng(seed).permutation(len(documents))[:_FIT_ROWS]
+    sample = documents[np.sort(rows)]
+    mean = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
+    logits = head.document_logits(sample)
+    x, directions = centred(sample, mean)
+    spread = float(np.sqrt(np.square(logits).mean())) or 1.0
+    weights = np.array([parallel, pull * float(np.square(x).sum(axis=1).mean()) / spread], np.float32)
+    tables, codes = _residual_start(x, logits, float(weights[1]))
+    book = Codebook(tables, mean, weights)
+    for turn in range(_ROUNDS):
+        if progress is not None:
+            progress(turn + 1, _ROUNDS, "codebook")
+        codes = book.encode(sample, logits)
+        book = Codebook(_fit_tables(x, directions, codes, book, parallel), mean, weights)
+    return book
+
+
+def _residual_start(x: FloatArray, logits: FloatArray, pull: float) -> tuple[FloatArray, Bytes]:
+    """Tables and codes, byte after byte on what the bytes before leave over."""
+    width = logits.shape[1] // 8
+    codes = np.packbits(logits > 0, axis=1)
+    tables = np.empty((width, 256, x.shape[1]), np.float32)
+    residual = x.copy()
+    for byte in range(width):
+        values = codes[:, byte].astype(np.int64)
+        towards = pull * (logits[:, 8 * byte : 8 * byte + 8] @ SIGNS.T)
+        for _ in range(_KMEANS_ROUNDS):
+            table = _means(residual, values)
+            costs = np.einsum("ad,ad->a", table, table) - 2 * (residual @ table.T) - towards
+            values = costs.argmin(axis=1)
+        tables[byte], codes[:, byte] = table, values
+        residual -= table[values]
+    return tables, codes
+
+
+def _means(residual: FloatArray, values: NDArray[np.int64]) -> FloatArray:
+    """The mean residual of each value of a byte, float32 (256, d), drawn to the bits' own."""
+    chosen = _membership(values[:, None])
+    counts = np.asarray(chosen.sum(axis=0)).reshape(-1, 1)
+    prior = _bits_alone(residual, values[:, None].astype(np.uint8))[0]
+    means: FloatArray = ((chosen.T @ residual + _PRIOR * prior) / (counts + _PRIOR)).astype(np.float32)
+    return means
+
+
+def _fit_tables(
+    x: FloatArray, directions: FloatArray, codes: Bytes, book: Codebook, parallel: float
+) -> FloatArray:
+    """Tables of least score-aware loss for given codes, by conjugate gradients from the present ones.
+
+    With the one-hot matrix S of the codes, and `A e = e + parallel * u (u . e)` for each row, they solve
+    `(S' A S + prior) C = S' A x + prior * C_prior`.
+    """
+    shape = book.tables.shape
+    chosen = _membership(codes.astype(np.int64))
+    transposed = chosen.T.tocsr()
+    prior = _bits_alone(x, codes).reshape(-1, shape[2])
+
+    def weighted(rows: FloatArray) -> FloatArray:
+        along = np.einsum("nd,nd->n", directions, rows)[:, None]
+        product: FloatArray = transposed @ (rows + parallel * along * directions)
+        return product
+
+    counts = np.asarray(chosen.sum(axis=0)).reshape(-1, 1)
+    scale = counts * np.float32(1 + parallel / shape[2]) + np.float32(_PRIOR)  # Jacobi preconditioner
+    tables = book.tables.reshape(-1, shape[2]).copy()
+    left = weighted(x - chosen @ tables) + _PRIOR * (prior - tables)
+    scaled = left / scale
+    step, reached = scaled.copy(), float((left * scaled).sum(dtype=np.float64))
+    enough = _CG_TOLERANCE * reached
+    for _ in range(_CG_STEPS):
+        if reached <= enough:
+            break
+        image = weighted(chosen @ step) + _PRIOR * step
+        length = np.float32(reached / float((step * image).sum(dtype=np.float64)))
+        tables += length * step
+        left -= length * image
+        scaled = left / scale
+        before, reached = reached, float((left * scaled).sum(dtype=np.float64))
+        step = scaled + np.float32(reached / before) * step
+    return tables.reshape(shape)
+
+
+def _bits_alone(x: FloatArray, codes: Bytes) -> FloatArray:
+    """Tables (m, 256, d) that add up one vector a bit: the regression of x on the bits."""
+    bits = SIGNS[codes].reshape(len(codes), -1)
+    gram = bits.T @ bits
+    gram[np.diag_indices_from(gram)] += np.float32(_RIDGE * len(bits))
+    vectors = np.linalg.solve(gram, bits.T @ x).reshape(codes.shape[1], 8, -1)
+    tables: FloatArray = np.einsum("ab,mbd->mad", SIGNS, vectors).astype(np.float32)
+    return tables
+
+
+def _membership(codes: NDArray[np.int64]) -> csr_array:
+    """One-hot codes, sparse float32 (n, 256 m)."""
+    from scipy.sparse import csr_array
+
+    rows, width = codes.shape
+    columns = (codes + 256 * np.arange(width)).ravel()
+    return csr_array(
+        (np.ones(rows * width, np.float32), columns, np.arange(0, rows * width + 1, width)),
+        shape=(rows, 256 * width),
+    )

@@ -1,0 +1,135 @@
+"""Tables trained on the ranking, for codes that stay the signs of the head's logits.
+
+They start as what the head's own asymmetric score is, a sum over bits, and leave that form by gradient
+descent on the listwise loss of the distill head: what several bits of a byte mean together is learned too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from llmhash.heads.affine import AffineHead
+from llmhash.heads.base import FloatArray
+from llmhash.heads.codebook import SIGNS, Bytes, Codebook
+from llmhash.heads.ranking import Ranking, RankingBatch
+from llmhash.objectives.similarity import listwise_kl
+from llmhash.training import TrainingPlan, train
+
+_STEPS, _BATCH, _VALIDATE_EVERY, _PATIENCE = 400, 128, 50, 3
+# Adam's peak; parameters have entries of about 1.
+_LEARNING_RATE = 0.006
+# Where scores start: the mean document as its own query. Training moves the scale.
+_OWN_SCORE = 20.0
+
+Progress = Callable[[int, int, str], None]
+
+
+def train_codebook(
+    head: AffineHead, ranking: Ranking, *, seed: int = 0, progress: Progress | None = None
+) -> Codebook:
+    """Train tables for the codes that `head` gives the ranking's documents.
+
+    Args:
+        head: A multiple of 8 bits; without a codebook.
+        ranking: Training and held-out queries; features as the head takes them are its units times `unit`.
+        seed: Decides the batches and their candidates.
+        progress: Called with (step, steps, message).
+    """
+    documents = (ranking.documents + ranking.document_mean).cpu().numpy() * np.float32(ranking.unit)
+    codes = head.document_codes(documents).packed
+    tables, offsets = _bitwise(head)
+    # Documents stand in for queries that lie near them, and so where queries have their mean.
+    moved = documents + ((ranking.query_mean - ranking.document_mean) * ranking.unit).cpu().numpy()
+    own = sum(
+        np.einsum("nd,nd->n", table[byte], moved) + offset[byte]
+        for table, offset, byte in zip(tables, offsets, codes.T, strict=True)
+    )
+    sharpness = _OWN_SCORE / max(float(np.mean(own)), 1e-6)
+    readout = _Readout(tables * (sharpness * ranking.unit), offsets * sharpness, codes).to(
+        ranking.documents.device
+    )
+    objective = _Objective(readout, ranking, seed)
+    plan = TrainingPlan(
+        steps=_STEPS,
+        batch_size=_BATCH,
+        learning_rate=_LEARNING_RATE,
+        validate_every=_VALIDATE_EVERY,
+        patience=_PATIENCE,
+    )
+    train(
+        readout,
+        objective.loss,
+        len(ranking.training),
+        plan,
+        seed=seed,
+        weights=ranking.training.weights,
+        validate=objective.validate,
+        progress=progress,
+    )
+    return readout.codebook(ranking.unit)
+
+
+class _Readout(nn.Module):
+    """Tables and offsets in units of their own size, and the codes that they read."""
+
+    codes: Tensor
+
+    def __init__(self, tables: FloatArray, offsets: FloatArray, codes: Bytes) -> None:
+        super().__init__()
+        self._size = float(np.sqrt(np.square(tables).mean())) or 1.0
+        self.tables = nn.Parameter(torch.from_numpy(tables / np.float32(self._size)))
+        self.offsets = nn.Parameter(torch.from_numpy(offsets))
+        self.log_scale = nn.Parameter(torch.zeros(()))
+        self.register_buffer("codes", torch.from_numpy(codes.astype(np.int64)))
+
+    def forward(self, queries: Tensor, rows: Tensor | None) -> Tensor:
+        """Scores (m, c) of queries in units for documents."""
+        codes = self.codes if rows is None else self.codes[rows]
+        vectors = queries.new_zeros(len(codes), queries.shape[1])
+        constants = queries.new_zeros(len(codes))
+        for byte in range(codes.shape[1]):
+            vectors = vectors + nn.functional.embedding(codes[:, byte], self.tables[byte])
+            constants = constants + self.offsets[byte][codes[:, byte]]
+        scores: Tensor = self.log_scale.exp() * (self._size * (queries @ vectors.T) + constants)
+        return scores
+
+    def codebook(self, unit: float) -> Codebook:
+        """For queries as the teacher gives them."""
+        tables = self.tables.detach().cpu().numpy() * np.float32(self._size / unit)
+        return Codebook(tables, offsets=self.offsets.detach().cpu().numpy().copy())
+
+
+class _Objective:
+    """The listwise loss of a batch, and of the held-out queries."""
+
+    def __init__(self, readout: _Readout, ranking: Ranking, seed: int) -> None:
+        self._readout, self._ranking, self._seed = readout, ranking, seed
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def loss(self, items: Tensor, step: int) -> Tensor:
+        """Of training queries."""
+        return self._match(self._ranking.batch(self._ranking.training, items, self._generator))
+
+    def validate(self) -> float:
+        """Of the held-out queries, always with the same candidates."""
+        generator, held_out = torch.Generator().manual_seed(self._seed), self._ranking.held_out
+        total = 0.0
+        for items in torch.split(torch.arange(len(held_out)), _BATCH):
+            total += len(items) * self._match(self._ranking.batch(held_out, items, generator)).item()
+        return total / len(held_out)
+
+    def _match(self, batch: RankingBatch) -> Tensor:
+        scores = self._readout(batch.queries + self._ranking.query_mean, batch.rows)
+        return listwise_kl(batch.mask(scores), batch.targets)
+
+
+def _bitwise(head: AffineHead) -> tuple[FloatArray, FloatArray]:
+    """The head's own asymmetric score as tables float32 (m, 256, d) and offsets float32 (m, 256)."""
+    weight, bias = head.side("query")
+    tables = np.einsum("ab,mbd->mad", SIGNS, weight.reshape(-1, 8, weight.shape[1]))
+    offsets = np.einsum("ab,mb->ma", SIGNS, bias.reshape(-1, 8))
+    return tables.astype(np.float32), offsets.astype(np.float32)

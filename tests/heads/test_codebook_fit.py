@@ -1,0 +1,239 @@
+"""Fitting a codebook, and whether it is taken."""
+
+import numpy as np
+import pytest
+
+from llmhash.heads import fit_head
+from llmhash.heads.affine import AffineHead
+from llmhash.heads.base import TrainingFeatures
+from llmhash.heads.codebook import Codebook, centred
+from llmhash.heads.codebook_choice import asymmetric_loss
+from llmhash.heads.codebook_fit import _bits_alone, _fit_tables, fit_codebook
+from llmhash.heads.distill import DistillOptions, fit_distill
+from llmhash.heads.projection import fit_itq
+from llmhash.heads.ranking import Ranking, RankingSettings
+
+SETTINGS = RankingSettings(
+    temperature=0.05,
+    source_share=0.0,
+    document_share=0.5,
+    candidates=2000,
+    neighbours=5,
+    max_documents=10_000,
+    max_queries=10_000,
+    held_out=200,
+)
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    """Normalised documents in forty clusters, away from zero, and queries near some of them."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(40, 32))
+    rows = 1 + centres[rng.integers(40, size=1000)] + rng.normal(0, 0.4, (1000, 32))
+    documents = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    sources = rng.integers(1000, size=600)
+    queries = documents[sources] + rng.normal(0, 0.03, (600, 32)).astype(np.float32)
+    return TrainingFeatures(documents, queries.astype(np.float32), sources)
+
+
+@pytest.fixture(scope="module")
+def head(corpus):
+    return fit_itq(corpus, 16)
+
+
+def loss(documents, vectors, mean, parallel):
+    """The mean score-aware loss of vectors that stand for documents."""
+    x, u = centred(documents, mean)
+    error = (x - vectors).astype(np.float64)
+    return (error**2).sum(axis=1).mean() + parallel * ((u * error).sum(axis=1) ** 2).mean()
+
+
+@pytest.mark.parametrize("parallel", [0.0, 8.0])
+def test_it_lowers_the_loss_far_below_that_of_the_bits_alone(corpus, head, parallel):
+    documents = corpus.documents
+    book = fit_codebook(documents, head, parallel=parallel, pull=0.0)
+    signs = head.document_codes(documents).packed
+    x, _ = centred(documents, book.mean)
+    bits = Codebook(_bits_alone(x, signs)).decode(signs)
+    ours = book.decode(book.encode(documents, head.document_logits(documents)))
+    assert loss(documents, ours, book.mean, parallel) < 0.5 * loss(documents, bits, book.mean, parallel)
+
+
+def test_it_serves_documents_that_it_was_not_fitted_on(corpus, head):
+    fitted, new = corpus.documents[:700], corpus.documents[700:]
+    book = fit_codebook(fitted, head, parallel=8.0, pull=0.0)
+    x, _ = centred(fitted, book.mean)
+    bits = Codebook(_bits_alone(x, head.document_codes(fitted).packed))
+    ours = book.decode(book.encode(new, head.document_logits(new)))
+    theirs = bits.decode(head.document_codes(new).packed)
+    assert loss(new, ours, book.mean, 8.0) < loss(new, theirs, book.mean, 8.0)
+
+
+def test_pull_trades_the_error_for_the_signs(corpus, head):
+    documents, logits = corpus.documents, head.document_logits(corpus.documents)
+    agreement, error = [], []
+    for pull in (0.0, 0.15, 100.0):
+        book = fit_codebook(documents, head, parallel=8.0, pull=pull)
+        codes = book.encode(documents, logits)
+        agreement.append(np.mean(np.unpackbits(codes, axis=1) == (logits > 0)))
+        error.append(loss(documents, book.decode(codes), book.mean, 8.0))
+    assert agreement[0] < agreement[1] < agreement[2]
+    assert agreement[2] > 0.99
+    assert error[0] < error[1] < error[2]
+
+
+def test_what_pull_means_does_not_hang_on_the_teacher_s_scale(corpus, head):
+    scaled = AffineHead(head.weight / 4, head.bias)
+    plain = fit_codebook(corpus.documents, head, parallel=8.0, pull=0.15)
+    larger = fit_codebook(corpus.documents * 4, scaled, parallel=8.0, pull=0.15)
+    np.testing.assert_allclose(larger.mean, 4 * plain.mean, rtol=1e-5)
+    codes = plain.encode(corpus.documents, head.document_logits(corpus.documents))
+    others = larger.encode(corpus.documents * 4, scaled.document_logits(corpus.documents * 4))
+    np.testing.assert_array_equal(codes, others)
+
+
+def normal_equations(x, directions, codes, prior, parallel):
+    """`(S' A S + 1) C = S' A x + C_prior` written out and solved, an unknown for each entry and dimension."""
+    rows, dim = x.shape
+    width = codes.shape[1]
+    size = 256 * width * dim
+    left, right = np.eye(size), prior.astype(np.float64).ravel()
+    for row in range(rows):
+        metric = np.eye(dim) + parallel * np.outer(directions[row], directions[row])
+        places = [(256 * byte + int(codes[row, byte])) * dim for byte in range(width)]
+        for a in places:
+            right[a : a + dim] += metric @ x[row]
+            for b in places:
+                left[a : a + dim, b : b + dim] += metric
+    return np.linalg.solve(left, right).reshape(width, 256, dim)
+
+
+def test_tables_solve_the_normal_equations(monkeypatch):
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(60, 3)).astype(np.float32) + 1
+    codes = rng.integers(0, 6, (60, 2), dtype=np.uint8)
+    x, directions = centred(features, features.mean(axis=0))
+    start = np.zeros((2, 256, 3), np.float32)
+    expected = normal_equations(x, directions, codes, _bits_alone(x, codes).reshape(-1, 3), 8.0)
+    few = _fit_tables(x, directions, codes, Codebook(start), 8.0)
+    monkeypatch.setattr("llmhash.heads.codebook_fit._CG_STEPS", 300)
+    many = _fit_tables(x, directions, codes, Codebook(start), 8.0)
+    np.testing.assert_allclose(many, expected, atol=1e-3)
+    assert np.abs(few - expected).max() < 0.1 * np.abs(expected).max()
+    # Values that no document takes stand for what their bits do.
+    np.testing.assert_allclose(many[:, 200], _bits_alone(x, codes)[:, 200], atol=1e-3)
+
+
+def test_the_seed_decides_the_sample_and_nothing_else(corpus, head, monkeypatch):
+    monkeypatch.setattr("llmhash.heads.codebook_fit._FIT_ROWS", 400)
+    books = [fit_codebook(corpus.documents, head, parallel=8.0, pull=0.15, seed=seed) for seed in (0, 0, 1)]
+    first, same, other = books
+    for name, array in first.tensors().items():
+        np.testing.assert_array_equal(same.tensors()[name], array)
+    assert np.abs(other.mean - first.mean).max() > 1e-4
+    monkeypatch.setattr("llmhash.heads.codebook_fit._FIT_ROWS", 1000)
+    whole = [fit_codebook(corpus.documents, head, parallel=8.0, pull=0.15, seed=seed) for seed in (0, 1)]
+    np.testing.assert_array_equal(whole[0].tables, whole[1].tables)
+
+
+@pytest.mark.parametrize("count", [1, 2, 10])
+@pytest.mark.parametrize("bits", [8, 24])
+def test_tiny_corpora(count, bits):
+    rng = np.random.default_rng(0)
+    documents = rng.normal(size=(count, 6)).astype(np.float32)
+    head = AffineHead(rng.normal(size=(bits, 6)).astype(np.float32), np.zeros(bits, np.float32))
+    book = fit_codebook(documents, head, parallel=8.0, pull=0.15)
+    logits = head.document_logits(documents)
+    vectors = book.decode(book.encode(documents, logits))
+    x, _ = centred(documents, book.mean)
+    # No worse than the mean for every document.
+    assert loss(documents, vectors, book.mean, 0.0) <= np.square(x).sum(axis=1).mean() + 1e-6
+    assert fit_distill(
+        TrainingFeatures(documents), bits, options=DistillOptions(steps=5, codebook="always")
+    ).codebook
+
+
+@pytest.mark.parametrize("kind", ["equal documents", "constant bits", "zeros"])
+def test_what_does_not_vary_does_no_harm(kind):
+    rng = np.random.default_rng(0)
+    documents = rng.normal(size=(50, 6)).astype(np.float32)
+    weight, bias = rng.normal(size=(16, 6)).astype(np.float32), np.zeros(16, np.float32)
+    if kind == "constant bits":
+        weight[4:12], bias[4:8], bias[8:12] = 0, 1, -1
+    else:
+        documents[:] = documents[0] if kind == "equal documents" else 0
+    head = AffineHead(weight, bias)
+    book = fit_codebook(documents, head, parallel=8.0, pull=0.15)
+    codes = book.encode(documents, head.document_logits(documents))
+    assert np.isfinite(book.decode(codes)).all()
+    if kind != "constant bits":
+        assert (codes == codes[0]).all()
+        np.testing.assert_allclose(book.mean, documents[0], atol=1e-6)
+
+
+# -- whether it is taken -------------------------------------------------------------------------
+
+
+def with_codebook(head, corpus):
+    book = fit_codebook(corpus.documents, head, parallel=8.0, pull=0.15)
+    return AffineHead(head.weight, head.bias, codebook=book)
+
+
+def test_held_out_queries_prefer_a_codebook_on_a_small_clustered_corpus(corpus, head):
+    ranking = Ranking(corpus, SETTINGS, seed=0, device="cpu")
+    plain = asymmetric_loss(head, corpus, ranking)
+    assert asymmetric_loss(with_codebook(head, corpus), corpus, ranking) < 0.9 * plain
+    # The loss is of the ranking: what the scores are multiplied by does not matter.
+    scaled = AffineHead(7 * head.weight, 7 * head.bias)
+    assert asymmetric_loss(scaled, corpus, ranking) == pytest.approx(plain, rel=1e-3)
+
+
+def test_the_loss_tells_a_codebook_that_ranks_at_random(corpus, head):
+    ranking = Ranking(corpus, SETTINGS, seed=0, device="cpu")
+    book = with_codebook(head, corpus).codebook
+    shuffled = book.tables[:, np.random.default_rng(0).permutation(256)]
+    # Codes stay what they were, and are read wrongly.
+    noise = AffineHead(head.weight, head.bias, codebook=Codebook(shuffled))
+    assert asymmetric_loss(noise, corpus, ranking) > asymmetric_loss(head, corpus, ranking)
+
+
+def test_never_always_and_auto(corpus):
+    fits = {
+        use: fit_head("distill", corpus, 16, options={"steps": 10, "codebook": use})
+        for use in ("never", "always", "auto")
+    }
+    assert fits["never"].codebook is None
+    assert fits["always"].codebook.mean is not None
+    # A corpus this small is one that a codebook ranks better.
+    np.testing.assert_array_equal(fits["auto"].codebook.tables, fits["always"].codebook.tables)
+    for use in ("always", "auto"):
+        np.testing.assert_array_equal(fits[use].weight, fits["never"].weight)
+
+
+def test_auto_takes_what_ranks_held_out_queries_best(corpus, monkeypatch):
+    options = DistillOptions(steps=10)
+    monkeypatch.setattr(
+        "llmhash.heads.distill.asymmetric_loss",
+        lambda head, *_: 0.0 if head.codebook is None else 1.0,
+    )
+    assert fit_distill(corpus, 16, options=options).codebook is None
+    monkeypatch.setattr(
+        "llmhash.heads.distill.asymmetric_loss",
+        lambda head, *_: 1.0 if head.codebook is None else 0.0,
+    )
+    assert fit_distill(corpus, 16, options=options).codebook is not None
+
+
+@pytest.mark.parametrize("bits", [1, 12, 20])
+def test_codes_of_no_whole_bytes_have_none(corpus, bits):
+    head = fit_head("distill", corpus, bits, options={"steps": 5, "codebook": "always"})
+    assert head.codebook is None
+    assert head.document_codes(corpus.documents).bits == bits
+
+
+def test_unknown_uses_are_refused():
+    with pytest.raises(ValueError, match="codebook must be one of auto, always, never, not 'maybe'"):
+        DistillOptions(codebook="maybe")
+    with pytest.raises(ValueError, match="pull must be at least 0"):
+        DistillOptions(pull=-1.0)

@@ -1,0 +1,118 @@
+"""Tables that are trained on the ranking, for codes that stay the signs of the logits."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from llmhash.heads.affine import AffineHead
+from llmhash.heads.base import TrainingFeatures
+from llmhash.heads.codebook import Codebook
+from llmhash.heads.codebook_choice import asymmetric_loss
+from llmhash.heads.codebook_training import _bitwise, train_codebook
+from llmhash.heads.distill import DistillOptions, fit_distill
+from llmhash.heads.projection import fit_itq
+from llmhash.heads.ranking import Ranking, RankingSettings
+from llmhash.index import asymmetric_scores
+
+SETTINGS = RankingSettings(
+    temperature=0.05,
+    source_share=0.0,
+    document_share=0.5,
+    candidates=2000,
+    neighbours=5,
+    max_documents=10_000,
+    max_queries=10_000,
+    held_out=100,
+)
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    """Normalised documents in clusters away from zero, and queries near some of them."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(30, 16))
+    rows = 0.5 + centres[rng.integers(30, size=500)] + rng.normal(0, 0.4, (500, 16))
+    documents = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    sources = rng.integers(500, size=400)
+    queries = documents[sources] + rng.normal(0, 0.03, (400, 16))
+    return TrainingFeatures(documents, queries.astype(np.float32), sources)
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr("llmhash.heads.codebook_training._STEPS", 60)
+    monkeypatch.setattr("llmhash.heads.codebook_training._VALIDATE_EVERY", 20)
+
+
+def ranked(features, settings=SETTINGS):
+    return Ranking(features, settings, seed=0, device="cpu")
+
+
+def test_it_starts_from_the_head_s_own_asymmetric_score(corpus):
+    head = replace(fit_itq(corpus, 16), query_bias=np.linspace(-1, 1, 16, dtype=np.float32))
+    tables, offsets = _bitwise(head)
+    codes = head.document_codes(corpus.documents)
+    start = replace(head, codebook=Codebook(tables, offsets=offsets))
+    logits = head.query_logits(corpus.queries)
+    np.testing.assert_allclose(
+        asymmetric_scores(start.asymmetric_queries(corpus.queries), codes),
+        asymmetric_scores(logits, codes) * np.abs(logits).sum(axis=1, keepdims=True),
+        atol=1e-4,
+    )
+
+
+def test_it_ranks_held_out_queries_better_by_the_same_codes(corpus):
+    head, ranking = fit_itq(corpus, 16), ranked(corpus)
+    book = train_codebook(head, ranking)
+    assert not book.chooses_codes
+    other = replace(head, codebook=book)
+    np.testing.assert_array_equal(
+        other.document_codes(corpus.documents).packed, head.document_codes(corpus.documents).packed
+    )
+    assert asymmetric_loss(other, corpus, ranking) < 0.9 * asymmetric_loss(head, corpus, ranking)
+
+
+def test_it_trains_on_sampled_candidates_too(corpus):
+    head = fit_itq(corpus, 16)
+    ranking = ranked(corpus, replace(SETTINGS, candidates=150))
+    other = replace(head, codebook=train_codebook(head, ranking))
+    assert asymmetric_loss(other, corpus, ranking) < asymmetric_loss(head, corpus, ranking)
+
+
+def test_the_teacher_s_scale_does_not_matter(corpus):
+    larger = TrainingFeatures(corpus.documents * 8, corpus.queries * 8, corpus.sources)
+    head = fit_itq(corpus, 16)
+    scaled = AffineHead(head.weight / 8, head.bias)
+    plain = train_codebook(head, ranked(corpus)).query_tables(corpus.queries)
+    other = train_codebook(scaled, ranked(larger)).query_tables(larger.queries)
+    np.testing.assert_allclose(plain, other, atol=0.02 * np.abs(plain).max())
+
+
+def test_the_seed_decides_everything(corpus):
+    head, ranking = fit_itq(corpus, 8), ranked(corpus)
+    first, same, other = (train_codebook(head, ranking, seed=seed) for seed in (0, 0, 1))
+    for name, array in first.tensors().items():
+        np.testing.assert_array_equal(same.tensors()[name], array)
+    assert np.abs(other.tables - first.tables).max() > 1e-4
+
+
+@pytest.mark.parametrize("count", [1, 2, 10])
+def test_tiny_corpora(count):
+    rng = np.random.default_rng(0)
+    features = TrainingFeatures(rng.normal(size=(count, 6)).astype(np.float32))
+    head = AffineHead(rng.normal(size=(16, 6)).astype(np.float32), np.zeros(16, np.float32))
+    book = train_codebook(head, ranked(features))
+    assert np.isfinite(book.query_tables(features.documents)).all()
+
+
+def test_auto_trains_tables_where_chosen_codes_do_not_gain(corpus, monkeypatch):
+    def preferring_signs(head, *_):
+        if head.codebook is None:
+            return 1.0
+        return 2.0 if head.codebook.chooses_codes else 0.5
+
+    monkeypatch.setattr("llmhash.heads.distill.asymmetric_loss", preferring_signs)
+    head = fit_distill(corpus, 16, options=DistillOptions(steps=10))
+    assert head.codebook is not None
+    assert not head.codebook.chooses_codes
