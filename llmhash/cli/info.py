@@ -15,6 +15,8 @@ from llmhash.errors import InputError
 if TYPE_CHECKING:
     from llmhash.collection import Collection
 
+# Documents of a collection, times those that a codebook was fitted on, from which that is said.
+_GROWN = 1.2
 _PACKAGES = (
     "numpy",
     "numba",
@@ -55,7 +57,8 @@ def _describe(path: Path) -> dict[str, Any]:
 def collection_info(collection: Collection) -> dict[str, Any]:
     """What a collection holds, and how far its bit balance has drifted from its hasher's training documents.
 
-    A drift above the limit is said on standard error, in one line.
+    A drift above the limit is said on standard error, in one line, and so is that a codebook knows too few of
+    the documents.
     """
     from llmhash.collection.balance import LIMIT, drift_of
     from llmhash.hasher_files import is_hasher, read_config
@@ -63,9 +66,11 @@ def collection_info(collection: Collection) -> dict[str, Any]:
     described = collection.info()
     # Where `Retriever.create` puts the hasher's copy.
     folder = collection.path / "hasher"
-    trained_on = read_config(folder)["training"].get("bit_balance") if is_hasher(folder) else None
+    config = read_config(folder) if is_hasher(folder) else {"training": {}}
+    trained_on = config["training"].get("bit_balance")
     if not trained_on:
         return described
+    _warn_of_growth(collection, config)
     found = drift_of(collection, trained_on)
     drift = None if found.drift is None else round(found.drift, 4)
     if found.exceeds:
@@ -75,6 +80,17 @@ def collection_info(collection: Collection) -> dict[str, Any]:
         )
     balance = {"drift": drift, "limit": LIMIT, "sample": found.sample, "drifted": found.exceeds}
     return {**described, "bit_balance": balance}
+
+
+def _warn_of_growth(collection: Collection, config: dict[str, Any]) -> None:
+    """Say so where many documents came after a codebook was fitted: it serves those best that it has seen."""
+    training = config["training"]
+    fitted_on = training.get("adapted_to", training.get("documents", 0))
+    if config.get("codebook") == "codes" and len(collection) > _GROWN * fitted_on:
+        note(
+            f"warning: {collection.path} holds {len(collection):,} documents but its hasher's codebook was "
+            f"fitted on {fitted_on:,}, and keeps less of the others; distill on all of them and index them again"
+        )
 
 
 def _installation() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from llmhash.index import asymmetric_scores
 from llmhash.objectives.similarity import listwise_kl
 
 # Sharpness of the softmax over scores, in units of their own spread: what training learns for its scores.
-_SHARPNESS = np.geomspace(1.0, 64.0, 19)
+_SHARPNESS = np.geomspace(2.0, 64.0, 11)
 # Scores in memory at a time.
 _CELLS = 1 << 24
 _DOCUMENTS = 1 << 14

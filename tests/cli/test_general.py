@@ -113,3 +113,22 @@ def test_collections_without_a_hasher_s_copy_are_described_as_before(run, shippe
     assert run("index", "create", "c", "--corpus", "words.jsonl").code == 0
     shutil.rmtree(shipped / "c" / "hasher")
     assert "bit_balance" not in json.loads(run("info", "c").out)
+
+
+def test_a_collection_that_outgrew_its_codebook_is_said_to(run, corpora, model) -> None:
+    for name, codebook in (("with", "always"), ("without", "never")):
+        content = load_recipe(
+            "distill", bits=16, pseudo_queries=100, options={"steps": 5, "codebook": codebook}
+        )
+        recipe = content.to_dict()
+        recipe["encoder"]["name"] = model
+        (corpora / "tiny.yaml").write_text(yaml.safe_dump(recipe))
+        assert run("train", "tiny.yaml", "--corpus", "words.jsonl", "--output", f"h-{name}").code == 0
+        assert run("index", "create", name, "--hasher", f"h-{name}", "--corpus", "words.jsonl").code == 0
+        assert "codebook" not in run("info", name).err
+        more = [json.loads(line) for line in (corpora / "words.jsonl").read_text().splitlines()]
+        lines = (json.dumps({"_id": f"more {doc['_id']}", "text": doc["text"] + " too"}) for doc in more)
+        (corpora / "more.jsonl").write_text("\n".join(lines))
+        assert run("index", "add", name, "--corpus", "more.jsonl").code == 0
+        warned = "holds 400 documents but its hasher's codebook was fitted on 200" in run("info", name).err
+        assert warned == (codebook == "always")
