@@ -1,4 +1,4 @@
-"""Run the commands of the README's quickstart, in order, in an empty folder: what the README says is true."""
+"""Run the README's first commands, in order, in an empty folder: what the README says is true."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+SECTIONS = ("Quickstart", "Without training")
 README = Path(__file__).resolve().parent.parent / "README.md"
 
 
@@ -26,7 +27,7 @@ def main() -> None:
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "LLMHASH_CACHE": os.environ.get("LLMHASH_CACHE", f"{folder}/cache")}
-        for language, code in blocks("Quickstart"):
+        for language, code in (block for section in SECTIONS for block in blocks(section)):
             if language == "bash":
                 # Long commands are shown as they stand in the README.
                 subprocess.run(["bash", "-euvc", code], cwd=folder, env=environment, check=True)

@@ -19,7 +19,7 @@ from llmhash.heads.ranking import Ranking, RankingBatch
 from llmhash.objectives.similarity import listwise_kl
 from llmhash.training import TrainingPlan, train
 
-_STEPS, _BATCH, _VALIDATE_EVERY, _PATIENCE = 400, 128, 50, 3
+_STEPS, _BATCH, _VALIDATE_EVERY, _PATIENCE = 300, 128, 50, 3
 # Adam's peak; parameters have entries of about 1.
 _LEARNING_RATE = 0.006
 # Where scores start: the mean document as its own query. Training moves the scale.
@@ -74,9 +74,9 @@ def train_codebook(
 
 
 class _Readout(nn.Module):
-    """Tables and offsets in units of their own size, and the codes that they read."""
+    """Tables and offsets in units of their own size, and the entries of both that codes name."""
 
-    codes: Tensor
+    entries: Tensor
 
     def __init__(self, tables: FloatArray, offsets: FloatArray, codes: Bytes) -> None:
         super().__init__()
@@ -84,16 +84,14 @@ class _Readout(nn.Module):
         self.tables = nn.Parameter(torch.from_numpy(tables / np.float32(self._size)))
         self.offsets = nn.Parameter(torch.from_numpy(offsets))
         self.log_scale = nn.Parameter(torch.zeros(()))
-        self.register_buffer("codes", torch.from_numpy(codes.astype(np.int64)))
+        entries = codes + 256 * np.arange(codes.shape[1])
+        self.register_buffer("entries", torch.from_numpy(entries.astype(np.int64)))
 
     def forward(self, queries: Tensor, rows: Tensor | None) -> Tensor:
         """Scores (m, c) of queries in units for documents."""
-        codes = self.codes if rows is None else self.codes[rows]
-        vectors = queries.new_zeros(len(codes), queries.shape[1])
-        constants = queries.new_zeros(len(codes))
-        for byte in range(codes.shape[1]):
-            vectors = vectors + nn.functional.embedding(codes[:, byte], self.tables[byte])
-            constants = constants + self.offsets[byte][codes[:, byte]]
+        entries = self.entries if rows is None else self.entries[rows]
+        vectors = nn.functional.embedding_bag(entries, self.tables.flatten(0, 1), mode="sum")
+        constants = self.offsets.flatten()[entries].sum(dim=1)
         scores: Tensor = self.log_scale.exp() * (self._size * (queries @ vectors.T) + constants)
         return scores
 
