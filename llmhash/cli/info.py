@@ -89,7 +89,7 @@ def _warn_of_growth(collection: Collection, config: dict[str, Any]) -> None:
     if config.get("codebook") == "codes" and len(collection) > _GROWN * fitted_on:
         note(
             f"warning: {collection.path} holds {len(collection):,} documents but its hasher's codebook was "
-            f"fitted on {fitted_on:,}, and keeps less of the others; distill on all of them and index them again"
+            f"fitted on {fitted_on:,}, and keeps less of the others; distill on all of them and index again"
         )
 
 

@@ -19,7 +19,7 @@ from llmhash.heads.ranking import Ranking, RankingBatch
 from llmhash.objectives.similarity import listwise_kl
 from llmhash.training import TrainingPlan, train
 
-_STEPS, _BATCH, _VALIDATE_EVERY, _PATIENCE = 300, 128, 50, 3
+_STEPS, _BATCH, _VALIDATE_EVERY, _PATIENCE = 200, 128, 50, 3
 # Adam's peak; parameters have entries of about 1.
 _LEARNING_RATE = 0.006
 # Where scores start: the mean document as its own query. Training moves the scale.
