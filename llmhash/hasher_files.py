@@ -21,6 +21,8 @@ from llmhash.errors import FormatError, InputError, suggest
 _FORMAT = 1
 _CONFIG = "hasher.json"
 _WEIGHTS = "head.safetensors"
+#: Where a collection keeps its hasher's copy, which makes it complete in itself, below its own folder.
+COPY_FOLDER = "hasher"
 _FIELDS = {"bits", "dim", "fingerprint", "encoder", "recipe", "training", "measurements"}
 
 
@@ -77,17 +79,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         version = config["format"]
-        missing = {
-            "bits",
-            "dim",
-            "fingerprint",
-            "weights_digest",
-            "encoder",
-            "recipe",
-            "training",
-            "measurements",
-        }
-        missing -= config.keys()
+        missing = {*_FIELDS, "weights_digest"} - config.keys()
     except FileNotFoundError:
         raise FormatError(f"{folder} holds no {_CONFIG}: it is not a hasher.") from None
     except (ValueError, TypeError, KeyError) as error:

@@ -20,14 +20,13 @@ from llmhash.collection.scoring import Scoring, best_documents, choose_scoring
 from llmhash.collection.sidecar import check_vectors
 from llmhash.collection.view import Allow
 from llmhash.errors import InputError
+from llmhash.hasher_files import COPY_FOLDER
 
 if TYPE_CHECKING:
     from llmhash.hasher import Hasher
 
 #: Documents that are encoded and committed at a time.
 BATCH_SIZE = 4096
-# The hasher's copy, which makes a collection complete in itself.
-_HASHER_FOLDER = "hasher"
 
 FloatArray = NDArray[np.float32]
 
@@ -113,7 +112,7 @@ class Retriever:
             fields=fields,
         )
         try:
-            hasher.save(collection.path / _HASHER_FOLDER)
+            hasher.save(collection.path / COPY_FOLDER)
         except BaseException:
             collection.close()
             shutil.rmtree(collection.path)
@@ -397,7 +396,7 @@ class Retriever:
 
 def _own_hasher(folder: Path, device: str | None) -> Hasher:
     """The copy of the hasher that `create` put into the collection."""
-    copy = folder / _HASHER_FOLDER
+    copy = folder / COPY_FOLDER
     if not copy.is_dir():
         raise InputError(f"{folder} holds no copy of its hasher: open it with the hasher that built it.")
     from llmhash.hasher import Hasher

@@ -61,11 +61,10 @@ def collection_info(collection: Collection) -> dict[str, Any]:
     the documents.
     """
     from llmhash.collection.balance import LIMIT, drift_of
-    from llmhash.hasher_files import is_hasher, read_config
+    from llmhash.hasher_files import COPY_FOLDER, is_hasher, read_config
 
     described = collection.info()
-    # Where `Retriever.create` puts the hasher's copy.
-    folder = collection.path / "hasher"
+    folder = collection.path / COPY_FOLDER
     config = read_config(folder) if is_hasher(folder) else {"training": {}}
     trained_on = config["training"].get("bit_balance")
     if not trained_on:

@@ -28,7 +28,6 @@ from llmhash.evaluation.summary import (
     teacher_measurement,
 )
 from llmhash.heads import Head
-from llmhash.index import TableQueries
 
 #: How documents can be scored; "float" is the teacher itself.
 SCORINGS = ("float", "hamming", "asymmetric", "asymmetric_scan", "int8")
@@ -99,11 +98,9 @@ class Bench:
         began = time.perf_counter()
         documents = encode_documents(head, self.task.documents)
         encoding = {**seconds, "encode": time.perf_counter() - began}
-        logits = head.query_logits(self.task.queries)
-        scorers = head.asymmetric_queries(self.task.queries)
         values: dict[str, PerQuery] = {}
         durations: dict[str, dict[str, float]] = {}
-        for scoring, ranking in self._rankings(logits, scorers, documents):
+        for scoring, ranking in self._rankings(head, documents):
             values[scoring], searching = evaluate(self.task, ranking)
             durations[scoring] = {**encoding, "search": searching}
         return Run(head, values, durations)
@@ -129,19 +126,21 @@ class Bench:
             for scoring in self.scorings
         ]
 
-    def _rankings(
-        self, logits: NDArray[np.float32], scorers: NDArray[np.float32] | TableQueries, documents: Codes
-    ) -> Iterator[tuple[str, Ranking]]:
-        scan = AsymmetricScan(scorers, documents)
-        for scoring in self.scorings:
-            if scoring == "hamming":
-                yield scoring, HammingRanking(Codes.from_logits(logits), documents)
-            elif scoring == "asymmetric":
-                yield scoring, Asymmetric(scorers, documents, self.candidates)
+    def _rankings(self, head: Head, documents: Codes) -> Iterator[tuple[str, Ranking]]:
+        queries = self.task.queries
+        if "hamming" in self.scorings:
+            yield "hamming", HammingRanking(Codes.from_logits(head.query_logits(queries)), documents)
+        others = [scoring for scoring in self.scorings if scoring != "hamming"]
+        if not others:  # A codebook's tables are the largest thing here, and not wanted then.
+            return
+        scan = AsymmetricScan(head.asymmetric_queries(queries), documents)
+        for scoring in others:
+            if scoring == "asymmetric":
+                yield scoring, Asymmetric(scan.queries, documents, self.candidates)
             elif scoring == "asymmetric_scan":
                 yield scoring, scan
             elif self.int8 is not None:
-                yield scoring, Int8Rescored(scan, self.task.queries, self.int8, self.candidates)
+                yield scoring, Int8Rescored(scan, queries, self.int8, self.candidates)
 
 
 def encode_documents(head: Head, documents: NDArray[np.float32]) -> Codes:

@@ -23,7 +23,7 @@ from llmhash.heads.codebook_fit import fit_codebook
 FEWEST_DOCUMENTS = 100
 #: Documents below which a codebook, which has 256 entries a byte, says more of them than of those to come.
 CODEBOOK_DOCUMENTS = 1000
-# As the distill head's; more pull keeps Hamming distance better and the asymmetric score worse.
+# The distill head's weight, and more pull: it keeps Hamming distance better and the asymmetric score worse.
 _PARALLEL, _PULL = 8.0, 0.15
 
 

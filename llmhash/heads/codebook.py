@@ -21,13 +21,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from llmhash.codes import Codes
 from llmhash.errors import InputError
 from llmhash.heads.base import FloatArray
 
 Bytes = NDArray[np.uint8]
 
 #: float32 (256, 8): the bits of each byte value as plus and minus ones, the first bit first.
-SIGNS: FloatArray = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32) * 2 - 1
+SIGNS: FloatArray = Codes(np.arange(256, dtype=np.uint8)[:, None], 8).to_pm1(np.float32)
 
 # Partial codes that the search keeps, times the bytes of a code: what a document costs then hardly depends on
 # the width. Wider codes lose less by a narrow beam.
@@ -108,16 +109,15 @@ class Codebook:
             uint8 (n, m), packed as `Codes` are.
         """
         if self.mean is None or self.weights is None:
-            return np.packbits(logits > 0, axis=1)
-        x, directions = centred(features, self.mean)
+            return Codes.from_logits(logits).packed
         parallel, pull = (float(weight) for weight in self.weights)
-        codes = np.empty((len(x), len(self.tables)), np.uint8)
+        codes = np.empty((len(features), len(self.tables)), np.uint8)
         beam = max(_LEAST_BEAM, _BEAM_BUDGET // len(self.tables))
         step = max(1, _CELLS // (beam * max(256, self.dim)))
-        for start in range(0, len(x), step):
+        for start in range(0, len(features), step):
             part = slice(start, start + step)
-            wanted = pull * logits[part]
-            codes[part] = self._search(x[part], directions[part], wanted, parallel, beam)
+            x, directions = centred(features[part], self.mean)
+            codes[part] = self._search(x, directions, pull * logits[part], parallel, beam)
         return codes
 
     def query_tables(self, queries: FloatArray) -> FloatArray:
@@ -147,9 +147,8 @@ class Codebook:
         codes = np.empty((len(x), 1, 0), np.uint8)
         errors = x[:, None]  # x - v of each partial code, (n, beam, d)
         along: FloatArray = np.einsum("nd,nd->n", x, directions)[:, None]  # u . (x - v), (n, beam)
-        squares: FloatArray = np.zeros(
-            (len(x), 1), np.float32
-        )  # ||x - v||^2 - ||x||^2 and the pull, (n, beam)
+        # ||x - v||^2 - ||x||^2 and the pull, (n, beam)
+        squares: FloatArray = np.zeros((len(x), 1), np.float32)
         for byte, table in enumerate(self.tables):
             products = (errors.reshape(-1, self.dim) @ table.T).reshape(*along.shape, 256)
             entries = np.einsum("ad,ad->a", table, table) - wanted[:, 8 * byte : 8 * byte + 8] @ SIGNS.T

@@ -19,7 +19,6 @@ from llmhash.objectives.similarity import listwise_kl
 _SHARPNESS = np.geomspace(2.0, 64.0, 11)
 # Scores in memory at a time.
 _CELLS = 1 << 24
-_DOCUMENTS = 1 << 14
 
 
 def asymmetric_loss(head: AffineHead, features: TrainingFeatures, ranking: Ranking) -> float:
@@ -32,12 +31,7 @@ def asymmetric_loss(head: AffineHead, features: TrainingFeatures, ranking: Ranki
         features: What `ranking` was made of.
         ranking: Holds queries out.
     """
-    codes = np.concatenate(
-        [
-            head.document_codes(features.documents[ranking.rows[start : start + _DOCUMENTS]]).packed
-            for start in range(0, len(ranking.rows), _DOCUMENTS)
-        ]
-    )
+    codes = head.document_codes(features.documents[ranking.rows])
     held_out = ranking.held_out
     losses = np.zeros(len(_SHARPNESS))
     for items in torch.split(torch.arange(len(held_out)), max(1, _CELLS // len(codes))):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from llmhash.codes import Codes
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import FloatArray
 from llmhash.heads.codebook import SIGNS, Bytes, Codebook, centred
@@ -74,7 +75,7 @@ def fit_codebook(
 def _residual_start(x: FloatArray, logits: FloatArray, pull: float) -> tuple[FloatArray, Bytes]:
     """Tables and codes, byte after byte on what the bytes before leave over."""
     width = logits.shape[1] // 8
-    codes = np.packbits(logits > 0, axis=1)
+    codes = Codes.from_logits(logits).packed
     tables = np.empty((width, 256, x.shape[1]), np.float32)
     residual = x.copy()
     for byte in range(width):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from clusters import clustered_corpus, ranking_settings
 
 from llmhash.heads import fit_head
 from llmhash.heads.affine import AffineHead
@@ -11,30 +12,14 @@ from llmhash.heads.codebook_choice import asymmetric_loss
 from llmhash.heads.codebook_fit import _bits_alone, _fit_tables, fit_codebook
 from llmhash.heads.distill import DistillOptions, fit_distill
 from llmhash.heads.projection import fit_itq
-from llmhash.heads.ranking import Ranking, RankingSettings
+from llmhash.heads.ranking import Ranking
 
-SETTINGS = RankingSettings(
-    temperature=0.05,
-    source_share=0.0,
-    document_share=0.5,
-    candidates=2000,
-    neighbours=5,
-    max_documents=10_000,
-    max_queries=10_000,
-    held_out=200,
-)
+SETTINGS = ranking_settings(held_out=200)
 
 
 @pytest.fixture(scope="module")
 def corpus():
-    """Normalised documents in forty clusters, away from zero, and queries near some of them."""
-    rng = np.random.default_rng(0)
-    centres = rng.normal(size=(40, 32))
-    rows = 1 + centres[rng.integers(40, size=1000)] + rng.normal(0, 0.4, (1000, 32))
-    documents = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-    sources = rng.integers(1000, size=600)
-    queries = documents[sources] + rng.normal(0, 0.03, (600, 32)).astype(np.float32)
-    return TrainingFeatures(documents, queries.astype(np.float32), sources)
+    return clustered_corpus(1000, 600, dim=32, clusters=40, shift=1)
 
 
 @pytest.fixture(scope="module")

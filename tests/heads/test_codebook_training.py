@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from clusters import clustered_corpus, ranking_settings
 
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
@@ -12,31 +13,15 @@ from llmhash.heads.codebook_choice import asymmetric_loss
 from llmhash.heads.codebook_training import _bitwise, train_codebook
 from llmhash.heads.distill import DistillOptions, fit_distill
 from llmhash.heads.projection import fit_itq
-from llmhash.heads.ranking import Ranking, RankingSettings
+from llmhash.heads.ranking import Ranking
 from llmhash.index import asymmetric_scores
 
-SETTINGS = RankingSettings(
-    temperature=0.05,
-    source_share=0.0,
-    document_share=0.5,
-    candidates=2000,
-    neighbours=5,
-    max_documents=10_000,
-    max_queries=10_000,
-    held_out=100,
-)
+SETTINGS = ranking_settings(held_out=100)
 
 
 @pytest.fixture(scope="module")
 def corpus():
-    """Normalised documents in clusters away from zero, and queries near some of them."""
-    rng = np.random.default_rng(0)
-    centres = rng.normal(size=(30, 16))
-    rows = 0.5 + centres[rng.integers(30, size=500)] + rng.normal(0, 0.4, (500, 16))
-    documents = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-    sources = rng.integers(500, size=400)
-    queries = documents[sources] + rng.normal(0, 0.03, (400, 16))
-    return TrainingFeatures(documents, queries.astype(np.float32), sources)
+    return clustered_corpus(500, 400, dim=16, clusters=30, shift=0.5)
 
 
 @pytest.fixture(autouse=True)

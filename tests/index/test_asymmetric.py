@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from asymmetric_reference import assert_same, best_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -35,23 +36,8 @@ def score_reference(logits, packed):
 
 
 def search_reference(logits, packed, k, mask=None):
-    rows = np.arange(len(packed)) if mask is None else np.flatnonzero(mask)
-    all_scores = score_reference(logits, packed[rows])
-    own = Codes.from_logits(logits).packed
-    scores = np.full((len(logits), k), -np.inf, np.float32)
-    found = np.full((len(logits), k), -1, np.int64)
-    for i in range(len(logits)):
-        distances = np.bitwise_count(packed[rows] ^ own[i]).sum(axis=1, dtype=np.int64)
-        order = np.lexsort((rows, distances, -all_scores[i]))[:k]
-        scores[i, : len(order)], found[i, : len(order)] = all_scores[i, order], rows[order]
-    return scores, found
-
-
-def assert_same(found, expected):
-    np.testing.assert_array_equal(found[0], expected[0])
-    np.testing.assert_array_equal(found[1], expected[1])
-    assert found[0].dtype == np.float32
-    assert found[1].dtype == np.int64
+    eligible = packed if mask is None else packed[mask]
+    return best_of(score_reference(logits, eligible), Codes.from_logits(logits).packed, packed, k, mask)
 
 
 def make_logits(count, bits, seed, kind="normal"):

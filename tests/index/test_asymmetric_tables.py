@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from asymmetric_reference import assert_same, best_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from llvmlite.binding import get_host_cpu_features
@@ -29,22 +30,8 @@ def score_reference(queries, packed):
 
 
 def search_reference(queries, packed, k, mask=None):
-    rows = np.arange(len(packed)) if mask is None else np.flatnonzero(mask)
-    all_scores = score_reference(queries, packed[rows])
-    scores = np.full((len(queries), k), -np.inf, np.float32)
-    found = np.full((len(queries), k), -1, np.int64)
-    for i, own in enumerate(own_codes(queries).packed):
-        distances = np.bitwise_count(packed[rows] ^ own).sum(axis=1, dtype=np.int64)
-        order = np.lexsort((rows, distances, -all_scores[i]))[:k]
-        scores[i, : len(order)], found[i, : len(order)] = all_scores[i, order], rows[order]
-    return scores, found
-
-
-def assert_same(found, expected):
-    np.testing.assert_array_equal(found[0], expected[0])
-    np.testing.assert_array_equal(found[1], expected[1])
-    assert found[0].dtype == np.float32
-    assert found[1].dtype == np.int64
+    eligible = packed if mask is None else packed[mask]
+    return best_of(score_reference(queries, eligible), own_codes(queries).packed, packed, k, mask)
 
 
 def make_queries(count, bits, seed, kind="normal"):
