@@ -1,4 +1,4 @@
-"""Texts, queries, judgements and vectors, read from the files people have."""
+"""Texts, labels, queries, judgements and vectors, read from the files people have."""
 
 from llmhash.corpora.beir import (
     Qrels,
@@ -10,17 +10,22 @@ from llmhash.corpora.beir import (
 )
 from llmhash.corpora.documents import Documents
 from llmhash.corpora.hub import read_hub_corpus
+from llmhash.corpora.labels import Labelled, LabelSet, overlap, read_label_set
 from llmhash.corpora.python_manual import python_manual
 from llmhash.corpora.read import read_corpus
 from llmhash.corpora.vectors import read_vectors
 
 __all__ = [
     "Documents",
+    "LabelSet",
+    "Labelled",
     "Qrels",
     "RetrievalSet",
+    "overlap",
     "python_manual",
     "read_corpus",
     "read_hub_corpus",
+    "read_label_set",
     "read_qrels",
     "read_retrieval_set",
     "read_training_queries",
