@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from llmhash.objectives.base import Batch, Objective, Shapes
+
 
 def bit_balance(codes: Tensor) -> Tensor:
     """Mean over bits of the squared mean of a bit, `(1/b) sum_k ((1/n) sum_i c_ik)^2`.
@@ -29,3 +31,30 @@ def decorrelation(codes: Tensor) -> Tensor:
     correlation = codes.T @ codes / count
     off_diagonal = correlation - torch.diag(torch.diagonal(correlation))
     return off_diagonal.square().sum() / (bits * (bits - 1))
+
+
+class Balance(Objective):
+    """The first constraint of spectral hashing, `sum_i h_i = 0` (eq. 34), as the penalty `bit_balance`."""
+
+    def __init__(self, shapes: Shapes) -> None:
+        super().__init__()
+        del shapes
+
+    def forward(self, batch: Batch) -> Tensor:
+        """See the class."""
+        return bit_balance(batch.view.codes)
+
+
+class Decorrelation(Objective):
+    """The second constraint of spectral hashing, `(1/n) sum_i h_i h_i^T = I` (eq. 34), as `decorrelation`.
+
+    The diagonal is left out: codes of -1 and 1 have ones there whatever they are.
+    """
+
+    def __init__(self, shapes: Shapes) -> None:
+        super().__init__()
+        del shapes
+
+    def forward(self, batch: Batch) -> Tensor:
+        """See the class."""
+        return decorrelation(batch.view.codes)

@@ -1,9 +1,14 @@
-"""Losses that make a student rank candidates as a teacher does."""
+"""Losses that make a student rank candidates as a teacher does, and the similarities that they follow."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor
+
+from llmhash.objectives.base import choice
+
+#: Targets that `target_similarities` compares.
+COMPARABLE = ("embeddings", "topics", "words", "labels")
 
 
 def listwise_targets(similarities: Tensor, temperature: float) -> Tensor:
@@ -28,3 +33,25 @@ def listwise_kl(scores: Tensor, targets: Tensor) -> Tensor:
         targets: P, the same shape; rows sum to 1 (see `listwise_targets`).
     """
     return F.kl_div(F.log_softmax(scores, dim=-1), targets, reduction="batchmean")
+
+
+def cosines(values: Tensor) -> Tensor:
+    """Cosines (n, n) of rows (n, d) with each other; those of a row of zeros are 0."""
+    units = F.normalize(values, dim=1)
+    return units @ units.T
+
+
+def target_similarities(target: str, values: Tensor) -> Tensor:
+    """How alike documents are by a target, (n, n): cosines, and of labels 1 where one is shared, else 0.
+
+    Args:
+        target: One of `COMPARABLE`.
+        values: The target's, (n, width).
+
+    Raises:
+        InputError: Similarity is not defined on that target.
+    """
+    if choice("target", target, COMPARABLE) == "labels":
+        labels = values.float()
+        return (labels @ labels.T > 0).float()
+    return cosines(values)
