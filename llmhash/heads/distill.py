@@ -115,7 +115,7 @@ class DistillOptions:
     validation_queries: int = 512
     codebook: str = "auto"
     parallel: float = 8.0
-    pull: float = 0.1
+    pull: float = 0.2
     nested: Sequence[int] = ()
     device: str = "cpu"
 
