@@ -1,4 +1,4 @@
-"""`llmhash eval`: what codes keep of their teacher."""
+"""`llmhash eval`: what codes keep of their teacher, and what they tell of labels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from llmhash.cli import evaluate_label
 from llmhash.cli.console import note, stdout
+from llmhash.cli.heads import recipes_by_head
 from llmhash.cli.options import (
     Backend,
     CsvFile,
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
     from llmhash.heads.base import TrainingFeatures
     from llmhash.recipes import Recipe
 
-app = typer.Typer(help="Measure hashers on judged queries.", no_args_is_help=True)
+app = typer.Typer(help="Measure hashers on judged queries, or on labelled documents.", no_args_is_help=True)
+app.command("label")(evaluate_label.label)
 
 
 _Data = Annotated[Path, typer.Option("--data", help="BEIR folder: corpus.jsonl, queries.jsonl, qrels/.")]
@@ -66,8 +69,13 @@ def retrieval(
     from llmhash.evaluation import RetrievalTask, evaluate_head
     from llmhash.hasher import Hasher
 
-    judged = read_retrieval_set(data, split)
     model = Hasher.load(hasher, device=device)
+    if not model.takes_dense:
+        raise InputError(
+            "judged queries compare codes with dense embeddings, and this hasher's encoder gives words or "
+            "tokens; measure it on labels (llmhash eval label)."
+        )
+    judged = read_retrieval_set(data, split)
     documents: Any = judged.documents.texts
     queries: Any = judged.queries
     if embeddings is not None or query_embeddings is not None:
@@ -118,12 +126,8 @@ def compare(
     """Fit heads (and peers) on a corpus and measure them all: heads x bits x scoring."""
     from llmhash.corpora import read_retrieval_set
     from llmhash.evaluation import compare as compare_heads
-    from llmhash.recipes import load_recipe
 
-    recipes: dict[str, Recipe] = {}
-    for recipe in (load_recipe(name, pseudo_queries=pseudo_queries) for name in listed(heads)):
-        if recipes.setdefault(recipe.head, recipe) is not recipe:
-            raise InputError(f"two of --heads fit the head {recipe.head!r}; compare them in two runs.")
+    recipes = recipes_by_head(heads, pseudo_queries)
     judged = read_retrieval_set(data, split)
     if embeddings is not None or query_embeddings is not None:
         task, training = _task_of_vectors(judged, embeddings, query_embeddings, ties)
@@ -154,13 +158,13 @@ def _task_of_texts(
 
     said = {key: value for key, value in settings.items() if value is not None}
     encoder = Recipe("compare", "sign", encoder=EncoderSettings(**said)).open_encoder()
-    wanted = [recipe.pseudo_queries for recipe in recipes if recipe.head == "distill" or encoder.sides_differ]
+    trained = [recipe for recipe in recipes if recipe.head == "distill" or "pairs" in recipe.needs]
+    wanted = [recipe.pseudo_queries for recipe in (recipes if encoder.sides_differ else trained)]
     training, _ = training_features(
         encoder,
         judged.documents,
         pseudo_queries=max(wanted, default=0),
-        # No other head trains on queries.
-        noise=max((recipe.noise for recipe in recipes if recipe.head == "distill"), default=0.0),
+        noise=max((recipe.noise for recipe in trained), default=0.0),
         progress=True,
     )
     queries = encoder.encode(judged.queries, "query", progress=True)
