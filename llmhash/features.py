@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +13,9 @@ from numpy.typing import NDArray
 from llmhash.corpora import Documents
 from llmhash.corpora.noise import corrupt
 from llmhash.corpora.pseudo_queries import cut_pseudo_queries
-from llmhash.encoders.base import Encoder
+from llmhash.encoders.base import Encoder, TokenFeatures
 from llmhash.errors import InputError
-from llmhash.heads.base import TrainingFeatures, check_features
+from llmhash.heads.base import AnyFeatures, TrainingFeatures, check_features, is_sparse
 
 #: Pseudo-queries set aside for measuring what a fitted hasher keeps; never trained or selected on.
 HELD_OUT_QUERIES = 300
@@ -32,7 +34,7 @@ class HeldOut:
         sources: int64 (m,), the row of the document each was cut from.
     """
 
-    queries: NDArray[np.float32]
+    queries: AnyFeatures
     sources: NDArray[np.int64]
 
 
@@ -44,6 +46,7 @@ def training_features(
     queries: Sequence[str] | None = None,
     seed: int = 0,
     noise: float = 0.0,
+    words: Mapping[str, Any] | None = None,
     progress: bool = False,
 ) -> tuple[TrainingFeatures, HeldOut]:
     """Encode a corpus, cut pseudo-queries from it, and set some of those aside.
@@ -61,6 +64,8 @@ def training_features(
         seed: Decides where the pseudo-queries are cut, and their noise.
         noise: Share of the pseudo-queries to train on that are corrupted ("mixed", a fifth of their words, so
             that some short ones come out as they were), 0 to 1.
+        words: Settings of `llmhash.encoders.tfidf.word_counts`, for documents whose words are to be
+            reconstructed too; None reads none.
         progress: Show progress bars.
 
     Raises:
@@ -79,22 +84,43 @@ def training_features(
     noisy = _noisy_texts(cut, aside, rest, noise, seed)
     training = clean
     if noisy:
-        training = clean.copy()
-        training[list(noisy)] = encoder.encode(list(noisy.values()), "query", progress=progress)
+        # Clean rows first, then noisy ones: each query takes its own.
+        rows = np.arange(len(rest))
+        rows[list(noisy)] = len(rest) + np.arange(len(noisy))
+        training = _stack(clean, encoder.encode(list(noisy.values()), "query", progress=progress))[rows]
     if queries:
         named = encoder.encode(list(queries), "query", progress=progress)
-        training, clean = np.concatenate([training, named]), np.concatenate([clean, named])
-        training_sources = np.concatenate([training_sources, np.full(len(named), -1)])
+        training, clean = _stack(training, named), _stack(clean, named)
+        training_sources = np.concatenate([training_sources, np.full(named.shape[0], -1)])
+    some = training.shape[0] > 0
     return (
         TrainingFeatures(
             features,
-            training if len(training) else None,
-            training_sources if len(training) else None,
+            training if some else None,
+            training_sources if some else None,
             sides_differ=encoder.sides_differ,
             clean_queries=clean if noisy else None,
+            words=None if words is None else _words(documents, words),
         ),
         held_out,
     )
+
+
+def _words(documents: Documents, settings: Mapping[str, Any]) -> Any:
+    from llmhash.encoders.tfidf import word_counts
+
+    return word_counts(documents.texts, **settings)
+
+
+def _stack(first: AnyFeatures, second: AnyFeatures) -> AnyFeatures:
+    """Rows of the second behind those of the first, dense or CSR."""
+    if isinstance(first, TokenFeatures):
+        raise InputError("token features take no queries to train on: set `pseudo_queries` to 0.")
+    if not is_sparse(first):
+        return np.concatenate([first, second])
+    from scipy.sparse import vstack
+
+    return vstack([first, second], format="csr")
 
 
 def vector_features(
@@ -144,3 +170,21 @@ def _noisy_texts(
         for position, text, noisy in zip(chosen, texts, corrupted, strict=True)
         if noisy != text and noisy not in held_out
     }
+
+
+def corpus_digest(corpus: Documents | AnyFeatures) -> str:
+    """Hexadecimal digest of a corpus's texts, or of its features."""
+    digest = hashlib.blake2b(digest_size=16)
+    if isinstance(corpus, Documents):
+        for text in corpus.texts:
+            digest.update(text.encode(errors="surrogatepass") + b"\0")
+        return digest.hexdigest()
+    features: Any = corpus
+    parts: tuple[Any, ...] = (features,)
+    if isinstance(corpus, TokenFeatures):
+        parts = (features.values, features.offsets, features.summary)
+    elif is_sparse(corpus):
+        parts = (features.data, features.indices, features.indptr)
+    for part in parts:
+        digest.update(np.ascontiguousarray(part, dtype="<f4").tobytes())
+    return digest.hexdigest()

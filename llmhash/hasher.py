@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmhash.codes import Codes
 from llmhash.corpora import Documents
-from llmhash.encoders.base import Encoder, Side
-from llmhash.errors import InputError
-from llmhash.features import HeldOut, training_features, vector_features
-from llmhash.hasher_files import fetch_hasher, pretrained_folder, read_hasher, write_hasher
+from llmhash.encoders.base import Encoder, Side, TokenFeatures
+from llmhash.errors import FormatError, InputError
+from llmhash.features import HeldOut, corpus_digest, training_features, vector_features
+from llmhash.hasher_files import (
+    fetch_hasher,
+    pretrained_folder,
+    read_encoder,
+    read_hasher,
+    write_hasher,
+)
 from llmhash.heads.adapt import adapt
-from llmhash.heads.affine import AffineHead
-from llmhash.heads.base import TrainingFeatures, check_features
+from llmhash.heads.base import AnyFeatures, Head, TrainingFeatures, Validation, check_inputs, is_sparse
+from llmhash.heads.kinds import affine_head, head_from_tensors
 from llmhash.heads.registry import fit_head
 from llmhash.index import TableQueries
 from llmhash.recipes import Recipe, load_recipe
@@ -27,8 +33,10 @@ from llmhash.recipes import Recipe, load_recipe
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+    from llmhash.corpora.labels import LabelSet
+
 #: Texts, or vectors (n, dim) of a user who already holds them.
-TextsOrVectors = Sequence[str] | NDArray[np.floating[Any]]
+TextsOrVectors: TypeAlias = Sequence[str] | NDArray[np.floating[Any]]
 Progress = Callable[[int, int, str], None]
 # Documents, evenly spread, that the balance of bits is told from.
 _BALANCE_ROWS = 20_000
@@ -50,7 +58,7 @@ class Hasher:
         features: The features it was fitted on; None after loading.
     """
 
-    head: AffineHead
+    head: Head
     encoder: Encoder | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
@@ -96,7 +104,7 @@ class Hasher:
         """Fit the recipe of the name `head` (`llmhash recipe ls`) on a corpus.
 
         Args:
-            head: "sign", "median", "lsh", "pca", "itq", "distill", or a recipe's path.
+            head: A recipe's name, such as "itq" or "distill", or its path.
             corpus: Texts, documents, or document vectors float (n, dim).
             teacher: An alias, a hub id, a folder or an encoder; None where the corpus is vectors.
             bits: Bits in a code; by default the recipe's.
@@ -137,16 +145,43 @@ class Hasher:
             if isinstance(queries, np.ndarray):
                 raise InputError("the corpus is text, so the queries must be texts too, not vectors.")
             documents = corpus if isinstance(corpus, Documents) else Documents.from_texts(corpus)
-            encoder = recipe.open_encoder(teacher)
-            features, held_out = training_features(
-                encoder,
-                documents,
-                pseudo_queries=recipe.pseudo_queries,
-                queries=queries,
-                seed=recipe.seed,
-                noise=recipe.noise,
-                progress=show_progress,
-            )
+            encoder = recipe.open_encoder(teacher, documents.texts)
+            features, held_out = _encoded(recipe, encoder, documents, queries, show_progress)
+        return cls.fit_on(
+            features, recipe, documents=documents, encoder=encoder, held_out=held_out, progress=progress
+        )
+
+    @classmethod
+    def fit_labels(
+        cls,
+        recipe: Recipe,
+        labelled: LabelSet,
+        *,
+        teacher: str | Encoder | None = None,
+        show_progress: bool = False,
+        progress: Progress | None = None,
+    ) -> Hasher:
+        """Fit a hasher on a label set's training documents.
+
+        A head that is trained stops by Precision@100 of the validation documents among the training
+        documents. That alone reads labels, unless an objective asks for them; the test documents are not
+        read at all.
+
+        Args:
+            recipe: The method; what it encodes with, too.
+            labelled: The set; without validation documents, training stops by its loss.
+            teacher: Replaces the recipe's encoder.
+            show_progress: Show progress bars while encoding.
+            progress: Called by a training head with (step, steps, message).
+        """
+        documents = labelled.documents(labelled.train)
+        encoder = recipe.open_encoder(teacher, documents.texts)
+        features, held_out = _encoded(recipe, encoder, documents, None, show_progress)
+        validation = None
+        if len(labelled.validation):
+            encoded = encoder.encode(labelled.validation.texts, "document", progress=show_progress)
+            validation = Validation(encoded, labelled.matrix(labelled.validation))
+        features = replace(features, labels=labelled.matrix(labelled.train), validation=validation)
         return cls.fit_on(
             features, recipe, documents=documents, encoder=encoder, held_out=held_out, progress=progress
         )
@@ -166,15 +201,17 @@ class Hasher:
         head = fit_head(
             recipe.head, features, recipe.bits, seed=recipe.seed, options=recipe.options, progress=progress
         )
-        some = features.documents[:: max(1, len(features.documents) // _BALANCE_ROWS)]
+        some = features.documents[:: max(1, features.count // _BALANCE_ROWS)]
         ones = head.document_codes(some).unpack().mean(axis=0)
         training = {
             "corpus": corpus_digest(features.documents if documents is None else documents),
-            "documents": len(features.documents),
-            "queries": 0 if features.queries is None else len(features.queries),
+            "documents": features.count,
+            "queries": 0 if features.queries is None else int(features.queries.shape[0]),
             "bit_balance": [round(float(share), 4) for share in ones],
         }
-        return cls(head, encoder, recipe.to_dict(), training, held_out=held_out, features=features)
+        stored = recipe.to_dict()
+        stored["training"].pop("checkpoint", None)  # a place on this machine, no part of the method
+        return cls(head, encoder, stored, training, held_out=held_out, features=features)
 
     # -- encoding --------------------------------------------------------------------------------
 
@@ -189,9 +226,16 @@ class Hasher:
         return self.head.dim
 
     @property
+    def takes_dense(self) -> bool:
+        """Whether its features are one dense vector a text, rather than words or tokens."""
+        return self.encoder is None or isinstance(self.encoder.encode([], "document"), np.ndarray)
+
+    @property
     def fingerprint(self) -> str:
         """Hexadecimal digest of all that decides the codes: the head's numbers and the encoder."""
         digest = hashlib.blake2b(digest_size=16)
+        if self.head.kind != "affine":  # kinds came later: fingerprints of affine heads stay as they were
+            digest.update(self.head.kind.encode())
         for name, array in sorted(self.head.tensors().items()):
             digest.update(f"{name} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array, dtype="<f4").tobytes())
@@ -210,31 +254,35 @@ class Hasher:
         """Codes of queries."""
         return Codes.from_logits(self.encode_queries(queries, progress=progress))
 
-    def document_features(self, documents: TextsOrVectors, *, progress: bool = False) -> NDArray[np.float32]:
-        """The encoder's features float32 (n, dim) of documents; vectors pass through, checked."""
+    def document_features(self, documents: TextsOrVectors, *, progress: bool = False) -> AnyFeatures:
+        """The encoder's features (n, dim) of documents, dense unless it gives words or tokens.
+
+        Features pass through, checked.
+        """
         return self._encode(documents, "document", progress)
 
-    def query_features(self, queries: TextsOrVectors, *, progress: bool = False) -> NDArray[np.float32]:
-        """The encoder's features float32 (n, dim) of queries; vectors pass through, checked."""
+    def query_features(self, queries: TextsOrVectors, *, progress: bool = False) -> AnyFeatures:
+        """The encoder's features (n, dim) of queries, as of documents; features pass through, checked."""
         return self._encode(queries, "query", progress)
 
-    def document_codes(self, features: NDArray[np.float32]) -> Codes:
-        """Codes of document features float32 (n, dim)."""
+    def document_codes(self, features: AnyFeatures) -> Codes:
+        """Codes of document features (n, dim)."""
         return self.head.document_codes(features)
 
-    def query_logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits float32 (n, bits) of query features float32 (n, dim)."""
+    def query_logits(self, features: AnyFeatures) -> NDArray[np.float32]:
+        """Logits float32 (n, bits) of query features (n, dim)."""
         return self.head.query_logits(features)
 
-    def asymmetric_queries(self, features: NDArray[np.float32]) -> NDArray[np.float32] | TableQueries:
-        """What scores codes for query features float32 (n, dim): their logits, or tables of a codebook."""
+    def asymmetric_queries(self, features: AnyFeatures) -> NDArray[np.float32] | TableQueries:
+        """What scores codes for query features (n, dim): their logits, or tables of a codebook."""
         return self.head.asymmetric_queries(features)
 
-    def _encode(self, inputs: TextsOrVectors, side: Side, progress: bool) -> NDArray[np.float32]:
+    def _encode(self, inputs: TextsOrVectors, side: Side, progress: bool) -> AnyFeatures:
+        features: AnyFeatures
         if isinstance(inputs, str):
             raise InputError("give a list of texts, not one string.")
-        if isinstance(inputs, np.ndarray):
-            features = check_features(inputs, f"the {side} vectors")
+        if isinstance(inputs, np.ndarray | TokenFeatures) or is_sparse(inputs):
+            features = check_inputs(inputs, f"the {side} vectors")
         elif self.encoder is None:
             raise InputError(
                 "this hasher was made from vectors and has no encoder: give it vectors, not texts."
@@ -262,9 +310,11 @@ class Hasher:
         if bits not in self.widths:
             known = ", ".join(map(str, self.widths))
             raise InputError(f"this hasher makes good codes of {known} bits, not of {bits}.")
+        if bits == self.bits and self.head.kind != "affine":
+            return self
         balance = self.training.get("bit_balance", [])
         return Hasher(
-            self.head.truncated(bits),
+            affine_head(self.head, "cutting codes").truncated(bits),
             self.encoder,
             {**self.recipe, "bits": bits},
             {**self.training, "bit_balance": balance[:bits]},
@@ -282,11 +332,12 @@ class Hasher:
             seed: Of the sample.
             progress: Show a progress bar while they are encoded.
         """
+        general = affine_head(self.head, "adapting to a corpus")
         rows = np.sort(np.random.default_rng(seed).permutation(len(documents))[:_ADAPTING_ROWS])
         some = documents[rows] if isinstance(documents, np.ndarray) else [documents[row] for row in rows]
         features = self.document_features(some, progress=progress)
-        head = adapt(self.head, features, seed=seed)
-        if head is self.head:
+        head = adapt(general, features, seed=seed)
+        if head is general:
             return self
         ones = head.document_codes(features).unpack().mean(axis=0)
         balance = [round(float(share), 4) for share in ones]
@@ -310,11 +361,14 @@ class Hasher:
     def save(self, folder: str | Path) -> Path:
         """Write `hasher.json`, `head.safetensors` and the model card `README.md` into `folder`.
 
+        An encoder that was fitted (tfidf) is written too, as `encoder.safetensors`.
+
         Raises:
             InputError: The folder holds something that is not a hasher.
         """
         book = self.head.codebook
         config = {
+            "kind": self.head.kind,
             "bits": self.bits,
             "dim": self.dim,
             "codebook": None if book is None else "codes" if book.chooses_codes else "scores",
@@ -324,7 +378,9 @@ class Hasher:
             "training": self.training,
             "measurements": self.measurements,
         }
-        return write_hasher(Path(folder), config, self.head.tensors())
+        # Fitted encoders have arrays of their own.
+        arrays: dict[str, NDArray[Any]] = getattr(self.encoder, "tensors", dict)()
+        return write_hasher(Path(folder), config, self.head.tensors(), arrays)
 
     @classmethod
     def load(cls, source: str | Path, *, device: str | None = None, revision: str | None = None) -> Hasher:
@@ -339,13 +395,12 @@ class Hasher:
             InputError: There is no such folder or repository.
             FormatError: A file is truncated, corrupt, or of a newer version.
         """
-        config, tensors = read_hasher(fetch_hasher(str(source), revision))
-        head = AffineHead.from_tensors(tensors)
-        encoder: Encoder | None = None
-        if config["encoder"] is not None:
-            from llmhash.encoders import SentenceEncoder
-
-            encoder = SentenceEncoder.from_config(config["encoder"], device=device)
+        folder = fetch_hasher(str(source), revision)
+        config, tensors = read_hasher(folder)
+        head = head_from_tensors(config.get("kind", "affine"), tensors)
+        if (head.bits, head.dim) != (config["bits"], config["dim"]):
+            raise FormatError(f"{folder}: hasher.json and head.safetensors do not belong together.")
+        encoder = read_encoder(folder, config, device)
         return cls(head, encoder, config["recipe"], config["training"], config["measurements"])
 
     @classmethod
@@ -390,7 +445,7 @@ class Hasher:
         then to be encoded by llmhash, and asymmetric scores need its tables.
 
         Raises:
-            InputError: The hasher has no encoder.
+            InputError: The hasher has no encoder, or encoder or head is of a kind that has no such modules.
         """
         from llmhash.export import to_sentence_transformer
 
@@ -402,15 +457,20 @@ class Hasher:
         return model
 
 
-def corpus_digest(corpus: Documents | NDArray[np.float32]) -> str:
-    """Hexadecimal digest of a corpus's texts, or of its vectors."""
-    digest = hashlib.blake2b(digest_size=16)
-    if isinstance(corpus, Documents):
-        for text in corpus.texts:
-            digest.update(text.encode(errors="surrogatepass") + b"\0")
-    else:
-        digest.update(np.ascontiguousarray(corpus, dtype="<f4").tobytes())
-    return digest.hexdigest()
+def _encoded(
+    recipe: Recipe, encoder: Encoder, documents: Documents, queries: Sequence[str] | None, progress: bool
+) -> tuple[TrainingFeatures, HeldOut]:
+    """What a recipe's head is fitted on."""
+    return training_features(
+        encoder,
+        documents,
+        pseudo_queries=recipe.pseudo_queries,
+        queries=queries,
+        seed=recipe.seed,
+        noise=recipe.noise,
+        words=None if recipe.words is None else asdict(recipe.words),
+        progress=progress,
+    )
 
 
 def _as_vectors(queries: TextsOrVectors | None) -> NDArray[np.float32] | None:

@@ -1,5 +1,7 @@
 """A hasher on disk: `hasher.json`, `head.safetensors` and the model card `README.md`.
 
+An encoder that has arrays of its own is `encoder.safetensors`.
+
 Some are shipped with llmhash, under the name of the teacher that they are for.
 """
 
@@ -16,29 +18,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmhash import model_card
+from llmhash.encoders.base import Encoder
 from llmhash.errors import FormatError, InputError, suggest
 
 _FORMAT = 1
 _CONFIG = "hasher.json"
 _WEIGHTS = "head.safetensors"
+_ENCODER = "encoder.safetensors"
 #: Where a collection keeps its hasher's copy, which makes it complete in itself, below its own folder.
 COPY_FOLDER = "hasher"
 _FIELDS = {"bits", "dim", "fingerprint", "encoder", "recipe", "training", "measurements"}
 
 
-def write_hasher(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, NDArray[np.float32]]) -> Path:
+def write_hasher(
+    folder: Path,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, NDArray[np.float32]],
+    encoder: Mapping[str, NDArray[Any]] | None = None,
+) -> Path:
     """Write a hasher's files, each whole or not at all; `hasher.json`, which names the rest, comes last.
+
+    Args:
+        folder: Made where it does not exist.
+        config: The contents of `hasher.json`.
+        tensors: The head's arrays.
+        encoder: The encoder's own arrays, if it has some.
 
     Raises:
         InputError: The folder holds something that is not a hasher.
     """
-    from safetensors.numpy import save
-
     refuse_foreign_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    # safetensors stores an array's memory as it lies, whatever its strides say.
-    weights = save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
+    weights = _packed(tensors)
     stored = {"format": _FORMAT, **config, "weights_digest": _digest(weights)}
+    if encoder:
+        arrays = _packed(encoder)
+        stored["encoder_digest"] = _digest(arrays)
+        _replace(folder / _ENCODER, arrays)
     _replace(folder / _WEIGHTS, weights)
     _replace(folder / "README.md", model_card.render(stored).encode())
     _replace(folder / _CONFIG, (json.dumps(stored, indent=2) + "\n").encode())
@@ -52,10 +68,33 @@ def read_hasher(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.floa
         FormatError: A file is missing, truncated, corrupt or of a newer version.
     """
     config = read_config(folder)
-    tensors = _read_weights(folder / _WEIGHTS, config["weights_digest"])
-    if tensors["weight"].shape != (config["bits"], config["dim"]):
-        raise FormatError(f"{folder}: {_CONFIG} and {_WEIGHTS} do not belong together.")
-    return config, tensors
+    return config, _read_weights(folder / _WEIGHTS, config["weights_digest"])
+
+
+def read_encoder(folder: Path, config: Mapping[str, Any], device: str | None = None) -> Encoder | None:
+    """The encoder of a hasher's `hasher.json`, if it has one; a description without a kind is a sentence's.
+
+    Raises:
+        FormatError: A file is missing, truncated or corrupt, or the encoder is of a newer version.
+    """
+    described = config["encoder"]
+    if described is None:
+        return None
+    kind = described.get("kind", "sentence")
+    if kind == "tfidf":
+        from llmhash.encoders.tfidf import TfidfEncoder
+
+        arrays = _read_weights(folder / _ENCODER, config.get("encoder_digest", ""))
+        return TfidfEncoder.from_config(described, arrays)
+    if kind == "tokens":
+        from llmhash.encoders.tokens import TokenEncoder
+
+        return TokenEncoder.from_config(described, device=device)
+    if kind == "sentence":
+        from llmhash.encoders import SentenceEncoder
+
+        return SentenceEncoder.from_config(described, device=device)
+    raise FormatError(f"{folder} has an encoder of an unknown kind {kind!r}; upgrade to read it.")
 
 
 def is_hasher(folder: Path) -> bool:
@@ -104,9 +143,16 @@ def _read_weights(path: Path, digest: str) -> dict[str, NDArray[np.float32]]:
         raise FormatError(f"{path} is missing.") from None
     except SafetensorError as error:
         raise FormatError(f"{path} is no safetensors file ({error}).") from None
-    if "weight" not in tensors:
-        raise FormatError(f"{path} holds no head.")
+    if not tensors:
+        raise FormatError(f"{path} is empty.")
     return tensors
+
+
+def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    from safetensors.numpy import save
+
+    # safetensors stores an array's memory as it lies, whatever its strides say.
+    return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
 
 def _digest(data: bytes) -> str:
@@ -148,7 +194,9 @@ def fetch_hasher(source: str, revision: str | None = None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(source, revision=revision, allow_patterns=[_CONFIG, _WEIGHTS]))
+        return Path(
+            snapshot_download(source, revision=revision, allow_patterns=[_CONFIG, _WEIGHTS, _ENCODER])
+        )
     except Exception as error:  # the hub client raises many kinds; each means that it cannot be had
         raise InputError(
             f"{source} is no local folder, and the hub did not give it ({type(error).__name__})."

@@ -15,7 +15,9 @@ hasher = Hasher.load("PATH_OR_HUB_ID")
 codes = hasher.encode_documents(["a document"])   # Codes: .packed uint8 (n, {bytes}), .bits
 logits = hasher.encode_queries(["a question"])    # float32 (q, {bits})
 ```
+"""
 
+_EXPORT = """
 `hasher.to_sentence_transformers(folder)` writes a plain SentenceTransformer: there
 `SentenceTransformer(folder).encode(texts, precision="ubinary")` gives {exported} without llmhash
 (plain `encode` takes the document side; use `encode_query` for queries).
@@ -85,7 +87,7 @@ def render(config: Mapping[str, Any]) -> str:
     values = {"bits": config["bits"], "bytes": bytes_per_code(config["bits"]), "dim": config["dim"]}
     return _CARD.format(
         **values,
-        teacher=encoder["name"] if encoder else "the user's own vectors",
+        teacher=encoder.get("name", encoder.get("kind")) if encoder else "the user's own vectors",
         method=config["recipe"].get("name", "unknown"),
         documents=training.get("documents", 0),
         queries=training.get("queries", 0),
@@ -93,11 +95,19 @@ def render(config: Mapping[str, Any]) -> str:
         adapted=_adapted(training.get("adapted_to", 0)),
         nested=_nested(config),
         codes=_CODES[codebook],
-        use=(_USE_TEXT if encoder else _USE_VECTORS).format(
-            **values, exported=_SIGNS_ONLY if codebook == "codes" else _SAME_BYTES
-        ),
+        use=_use(config, values),
         measured=_measured(config["measurements"]),
     )
+
+
+def _use(config: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    encoder = config["encoder"]
+    if not encoder:
+        return _USE_VECTORS.format(**values)
+    # Of these alone, sentence-transformers has the modules; see `llmhash.export`.
+    exports = "kind" not in encoder and config.get("kind", "affine") in ("affine", "network")
+    exported = _SIGNS_ONLY if config.get("codebook") == "codes" else _SAME_BYTES
+    return _USE_TEXT.format(**values) + (_EXPORT.format(exported=exported) if exports else "")
 
 
 def _corpora(names: list[str]) -> str:

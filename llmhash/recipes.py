@@ -5,7 +5,7 @@ Every method is a recipe over shared parts; `distill` and `fit` are shorthands t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from importlib import resources
@@ -19,6 +19,15 @@ from llmhash.errors import InputError, suggest
 
 if TYPE_CHECKING:
     from llmhash.encoders.base import Encoder
+
+
+#: The encoder that has no model: words and their weights, fitted on the corpus.
+TFIDF = "tfidf"
+# Settings of sentence embeddings, beside the name.
+_SENTENCE_SETTINGS = (
+    "backend", "dtype", "device", "batch_size", "max_length", "query_prompt", "document_prompt", "revision",
+    "trust_remote_code",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,12 @@ class EncoderSettings:
         document_prompt: Put before each document; None takes the teacher's own.
         revision: Of the hub repository.
         trust_remote_code: Run code that the model's repository brings. Off unless the user turns it on.
+        tokens: Give a row a token, for the head tokens.
+        summary: With `tokens`, a whole text's vector: "cls" or "mean"; None takes the model's own.
+        preset: Of the encoder called tfidf, which is fitted on the corpus: which words it takes.
+        weights: Its words' weights: "tfidf", "counts" or "binary".
+        components: Its dimensions of latent semantic analysis; None gives the words themselves.
+        max_features: Its most frequent words that are kept; None takes the preset's number.
     """
 
     name: str = "minilm"
@@ -48,6 +63,27 @@ class EncoderSettings:
     document_prompt: str | None = None
     revision: str | None = None
     trust_remote_code: bool = False
+    tokens: bool = False
+    summary: str | None = None
+    preset: str = "wish"
+    weights: str = "tfidf"
+    components: int | None = None
+    max_features: int | None = None
+
+
+@dataclass(frozen=True)
+class WordSettings:
+    """The words that decoders reconstruct, where they are not the encoder's.
+
+    Attributes:
+        preset: Which words of the corpus (see `llmhash.encoders.tfidf.PRESETS`).
+        weights: "tfidf", "counts" or "binary".
+        max_features: The most frequent words that are kept; None takes the preset's number.
+    """
+
+    preset: str = "wish"
+    weights: str = "counts"
+    max_features: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +96,7 @@ class Recipe:
         description: One sentence.
         paper: Where the method comes from, and what differs from there.
         encoder: How the encoder is opened.
+        words: The documents' words, for objectives that reconstruct them from embeddings; None reads none.
         bits: Bits in a code.
         seed: Decides everything random.
         pseudo_queries: How many to cut from the corpus at most.
@@ -74,6 +111,7 @@ class Recipe:
     description: str = ""
     paper: str = ""
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    words: WordSettings | None = None
     bits: int = 64
     seed: int = 0
     pseudo_queries: int = 0
@@ -96,19 +134,90 @@ class Recipe:
         """The head's settings: objectives and training together."""
         return {**self.objectives, **self.training}
 
-    def open_encoder(self, encoder: str | Encoder | None = None) -> Encoder:
-        """The recipe's encoder, or the one given in its stead (a name keeps the recipe's other settings)."""
-        from llmhash.encoders import SentenceEncoder
+    @property
+    def fits_encoder(self) -> bool:
+        """Whether the encoder is fitted on the corpus, which has to be at hand to open it."""
+        return self.encoder.name == TFIDF
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """What it is fitted on beside a dense vector a document: of "words", "tokens", "labels" and "pairs".
+
+        Pairs are those of a query and its document, which `pseudo_queries` give.
+
+        Raises:
+            InputError: An objective, or a setting of one, is unknown.
+        """
+        needs = {"words"} if self.fits_encoder and self.encoder.components is None else set()
+        if self.encoder.tokens or self.head == "tokens":
+            needs.add("tokens")
+        if self.head in ("network", "tokens"):
+            # Imported here: objectives need torch.
+            from llmhash.heads.network_training import Term, needs_of
+            from llmhash.objectives.registry import OBJECTIVES
+
+            given = {name: value for name, value in self.options.items() if name in OBJECTIVES}
+            needs |= needs_of({name: Term.parse(name, value) for name, value in given.items()}).keys()
+        return frozenset(needs & {"words", "tokens", "labels", "pairs"})
+
+    def open_encoder(
+        self, encoder: str | Encoder | None = None, texts: Sequence[str] | None = None
+    ) -> Encoder:
+        """The recipe's encoder, or the one given in its stead (a name keeps the recipe's other settings).
+
+        Args:
+            encoder: In the recipe's stead.
+            texts: The corpus, on which the encoder called tfidf is fitted.
+
+        Raises:
+            InputError: A setting is out of range, or tfidf has no corpus to be fitted on.
+        """
         if encoder is not None and not isinstance(encoder, str):
             return encoder
-        settings = asdict(self.encoder)
-        name = settings.pop("name")
-        return SentenceEncoder.open(encoder or name, **settings)
+        chosen = self.encoder if encoder is None else replace(self.encoder, name=encoder)
+        if chosen.name == TFIDF:
+            return _fit_tfidf(chosen, texts, self.seed)
+        return _open_tokens(chosen) if chosen.tokens else _open_sentences(chosen)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able, and what a YAML file of it holds."""
         return asdict(self)
+
+
+def _fit_tfidf(settings: EncoderSettings, texts: Sequence[str] | None, seed: int) -> Encoder:
+    from llmhash.encoders.tfidf import TfidfEncoder
+
+    if texts is None:
+        raise InputError("the tfidf encoder is fitted on the corpus, and there is none: give texts.")
+    return TfidfEncoder.fit(
+        texts,
+        preset=settings.preset,
+        weights=settings.weights,
+        components=settings.components,
+        max_features=settings.max_features,
+        seed=seed,
+    )
+
+
+def _open_tokens(settings: EncoderSettings) -> Encoder:
+    from llmhash.encoders.tokens import TokenEncoder
+
+    return TokenEncoder.open(
+        settings.name,
+        device=settings.device,
+        dtype=settings.dtype,
+        batch_size=settings.batch_size,
+        revision=settings.revision,
+        max_length=settings.max_length,
+        summary=settings.summary,
+    )
+
+
+def _open_sentences(settings: EncoderSettings) -> Encoder:
+    from llmhash.encoders import SentenceEncoder
+
+    given = {name: getattr(settings, name) for name in _SENTENCE_SETTINGS}
+    return SentenceEncoder.open(settings.name, **given)
 
 
 def recipe_names() -> list[str]:
@@ -189,6 +298,11 @@ def _parse(content: Any, path: Path) -> Recipe:
         raise InputError(f"{path}: {', '.join(sorted(twice))} stands under both `objectives` and `training`.")
     _refuse_unknown(content["encoder"], EncoderSettings, f"{path}, section `encoder`")
     content["encoder"] = EncoderSettings(**content["encoder"])
+    if content.get("words") is not None:
+        if not isinstance(content["words"], dict):
+            raise InputError(f"{path}: the section `words` must be a mapping.")
+        _refuse_unknown(content["words"], WordSettings, f"{path}, section `words`")
+        content["words"] = WordSettings(**content["words"])
     return Recipe(**content)
 
 

@@ -100,8 +100,14 @@ class Retriever:
             fields: Metadata fields that searches may filter on.
 
         Raises:
-            InputError: `path` is taken, or an argument is not usable.
+            InputError: `path` is taken, an argument is not usable, or a sidecar is asked for and the hasher's
+                features are words or tokens.
         """
+        if sidecar is not None and not hasher.takes_dense:
+            raise InputError(
+                f"the sidecar {sidecar} keeps a dense vector a document, and this hasher's encoder gives "
+                "words or tokens; leave it out."
+            )
         collection = Collection.create(
             path,
             bits=hasher.bits,

@@ -12,6 +12,8 @@ import pytest
 from llmhash import Hasher
 from llmhash.codes import Codes
 from llmhash.encoders import SentenceEncoder
+from llmhash.errors import InputError
+from llmhash.heads import TrainingFeatures, fit_head
 from llmhash.heads.codebook import Codebook
 
 TEXTS = [
@@ -72,6 +74,32 @@ def test_the_same_bytes_without_llmhash(
     np.testing.assert_array_equal(query, hasher.encode_query_codes(TEXTS).packed)
     if query_prompt != document_prompt:
         assert not np.array_equal(query, document)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "selu"])
+def test_a_network_is_exported_layer_by_layer(activation, transformer, make_model, tmp_path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    encoder = SentenceEncoder.open(make_model(tmp_path / "model", transformer), cache=None, device="cpu")
+    features = TrainingFeatures(
+        encoder.encode([f"{text} {i}" for i in range(5) for text in TEXTS], "document")
+    )
+    options = {"embeddings": 1.0, "hidden": [9, 7], "activation": activation, "steps": 2, "device": "cpu"}
+    hasher = Hasher(fit_head("network", features, 12, options=options), encoder)
+    hasher.to_sentence_transformers(tmp_path / "export")
+    model = SentenceTransformer(str(tmp_path / "export"), device="cpu")
+    logits = hasher.head.document_logits(hasher.document_features(TEXTS))
+    np.testing.assert_allclose(model.encode(TEXTS), logits, rtol=1e-3, atol=1e-3)
+    np.testing.assert_array_equal(
+        model.encode(TEXTS, precision="ubinary"), hasher.encode_documents(TEXTS).packed
+    )
+
+
+def test_a_head_without_such_modules_is_refused(transformer, make_model, tmp_path) -> None:
+    encoder = SentenceEncoder.open(make_model(tmp_path / "model", transformer), cache=None, device="cpu")
+    head = fit_head("spectral", TrainingFeatures(encoder.encode(TEXTS, "document")), 8)
+    with pytest.raises(InputError, match="a head of the kind spectral cannot become a SentenceTransformer"):
+        Hasher(head, encoder).to_sentence_transformers()
 
 
 @pytest.mark.parametrize("chooses_codes", [True, False])

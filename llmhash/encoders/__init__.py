@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from llmhash.encoders.base import Encoder, Side
+from llmhash.encoders.base import Encoder, Features, Side, TokenFeatures
 
 if TYPE_CHECKING:
     from llmhash.encoders.cache import FeatureCache as FeatureCache
@@ -14,25 +14,36 @@ if TYPE_CHECKING:
     from llmhash.encoders.teachers import Teacher as Teacher
     from llmhash.encoders.teachers import resolve as resolve_teacher
     from llmhash.encoders.teachers import weights_at_hand as weights_at_hand
+    from llmhash.encoders.tfidf import TfidfEncoder as TfidfEncoder
+    from llmhash.encoders.tfidf import word_counts as word_counts
+    from llmhash.encoders.tokens import TokenEncoder as TokenEncoder
 
 _EXPORTS = {
     "FeatureCache": ("cache", "FeatureCache"),
     "SentenceEncoder": ("sentence", "SentenceEncoder"),
     "TEACHERS": ("teachers", "TEACHERS"),
     "Teacher": ("teachers", "Teacher"),
+    "TfidfEncoder": ("tfidf", "TfidfEncoder"),
+    "TokenEncoder": ("tokens", "TokenEncoder"),
     "resolve_teacher": ("teachers", "resolve"),
     "weights_at_hand": ("teachers", "weights_at_hand"),
+    "word_counts": ("tfidf", "word_counts"),
 }
 
 __all__ = [
     "TEACHERS",
     "Encoder",
     "FeatureCache",
+    "Features",
     "SentenceEncoder",
     "Side",
     "Teacher",
+    "TfidfEncoder",
+    "TokenEncoder",
+    "TokenFeatures",
     "resolve_teacher",
     "weights_at_hand",
+    "word_counts",
 ]
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from llmhash.corpora import RetrievalSet
 from llmhash.errors import InputError
 from llmhash.evaluation.rankings import Block, FloatRanking, Ranking, best_rows
-from llmhash.heads.base import check_features
+from llmhash.heads.base import AnyFeatures, check_features
 from llmhash.metrics import Judgements, Ranks, average_precision, id_order, mrr, ndcg, recall
 
 #: Metric names in the order of tables and files.
@@ -67,8 +67,8 @@ class RetrievalTask:
     def from_set(
         cls,
         data: RetrievalSet,
-        documents: NDArray[np.float32],
-        queries: NDArray[np.float32],
+        documents: AnyFeatures,
+        queries: AnyFeatures,
         *,
         teacher: str,
         ties: Ties = "expected",

@@ -36,6 +36,7 @@ class AffineHead:
     query_weight: FloatArray | None = None
     query_bias: FloatArray | None = None
     codebook: Codebook | None = None
+    kind = "affine"
 
     def __post_init__(self) -> None:
         for name, array in self._maps().items():

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from llmhash.codes import Codes
 from llmhash.errors import InputError
+from llmhash.metrics.average_precision import expected_precision
 from llmhash.metrics.ranks import ratio
 from llmhash.metrics.shared_labels import SharedLabels
 
@@ -115,17 +116,11 @@ class RadiusCounts:
     def average_precision(self) -> NDArray[np.float64]:
         """Average precision over the whole ranking, float64 (q,). NaN without a relevant document.
 
-        The closed form of `llmhash.metrics.average_precision`, whose relevant documents at one distance all
-        have the same expected precision.
+        The relevant documents at one distance all have the same `expected_precision`.
         """
-        above, tied, together = self.above, self.found, self.relevant
-        earlier = np.cumsum(together, axis=1) - together
-        documents = int(tied.sum(axis=1).max(initial=0))
-        harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, documents + 1))])
-        h = harmonic[above + tied] - harmonic[above]
-        share = (together - 1) / np.maximum(tied - 1, 1)
-        expected = ((earlier + 1) * h + share * (tied - (above + 1) * h)) / np.maximum(tied, 1)
-        return ratio(np.einsum("qd,qd->q", together, expected), self.positives)
+        earlier = np.cumsum(self.relevant, axis=1) - self.relevant
+        expected = expected_precision(self.above, self.found, earlier, self.relevant)
+        return ratio(np.einsum("qd,qd->q", self.relevant, expected), self.positives)
 
     def __len__(self) -> int:
         return len(self.found)

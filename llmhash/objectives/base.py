@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from llmhash.errors import InputError, suggest
 
 #: What an objective may need beside the documents' codes. All but the last three are targets.
-NEEDS = ("words", "embeddings", "topics", "labels", "summary", "pairs", "locals", "log_variance")
+NEEDS = ("words", "embeddings", "labels", "summary", "pairs", "locals", "log_variance")
 
 
 @dataclass
@@ -51,8 +51,7 @@ class Batch:
         inputs: (n, d), their clean inputs.
         view: The student's, of the (perhaps corrupted) inputs.
         targets: Those that objectives need, by name, float32 but for labels: "words" (n, V) weights or
-        counts,
-            "embeddings" (n, e), "topics" (n, k), "labels" bool (n, L), "summary" (n, e).
+            counts, "embeddings" (n, e), "labels" bool (n, L), "summary" (n, e).
         queries: The student's view of the query paired with each document, where an objective needs "pairs".
         encode: The student on other inputs (m, d).
         step: Updates made so far.

@@ -22,7 +22,7 @@ class Pairwise(Objective):
 
     Args:
         shapes: What it is built for.
-        target: What s comes from: "embeddings", "topics", "words" or "labels".
+        target: What s comes from: "embeddings", "words" or "labels".
     """
 
     def __init__(self, shapes: Shapes, *, target: str = "embeddings") -> None:

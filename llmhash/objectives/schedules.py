@@ -21,7 +21,7 @@ class Schedule:
         end: Its value from step `steps` on.
         steps: Steps from one to the other.
         shape: "linear" adds the same at each step, "exponential" multiplies by the same, "constant" does
-        neither.
+            neither.
 
     Raises:
         InputError: A number is negative or not finite, an exponential one is 0, the shape is unknown.

@@ -8,7 +8,7 @@ from torch import Tensor
 from llmhash.objectives.base import choice
 
 #: Targets that `target_similarities` compares.
-COMPARABLE = ("embeddings", "topics", "words", "labels")
+COMPARABLE = ("embeddings", "words", "labels")
 
 
 def listwise_targets(similarities: Tensor, temperature: float) -> Tensor:

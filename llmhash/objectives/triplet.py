@@ -26,7 +26,7 @@ class Triplet(Objective):
 
     Args:
         shapes: What it is built for.
-        target: What s comes from: "embeddings", "topics", "words" or "labels".
+        target: What s comes from: "embeddings", "words" or "labels".
         margin: In bits.
         samples: Triplets a document, at random.
     """

@@ -3,14 +3,23 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
+from llmhash.encoders.base import TokenFeatures
 from llmhash.errors import InputError
-from llmhash.heads import HEADS, fit_head, head_options
+from llmhash.heads import HEADS, TrainingFeatures, fit_head, head_options
 
-FEW_STEPS = {"distill": {"steps": 5}, "itq": {"iterations": 5}}
+FEW_STEPS = {
+    "distill": {"steps": 5},
+    "itq": {"iterations": 5},
+    "network": {"steps": 5, "embeddings": None},
+    "sth": {"max_rows": 100},
+}
+#: Those that take one vector a text.
+DENSE = [name for name in HEADS if name != "tokens"]
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", DENSE)
 @pytest.mark.parametrize("bits", [1, 7, 12])
 def test_every_head_makes_the_bits_asked_for(gaussian, name, bits):
     head = fit_head(name, gaussian, bits, options=FEW_STEPS.get(name))
@@ -22,13 +31,15 @@ def test_every_head_makes_the_bits_asked_for(gaussian, name, bits):
 
 
 def test_the_names_are_the_documented_ones():
-    assert HEADS == ("sign", "median", "lsh", "pca", "itq", "distill")
+    assert HEADS == (
+        "sign", "median", "lsh", "pca", "itq", "spectral", "sth", "distill", "network", "tokens"
+    )  # fmt: skip
 
 
 def test_an_unknown_head_is_refused_with_the_nearest_names(gaussian):
     with pytest.raises(InputError, match="no head 'distil'; did you mean distill"):
         fit_head("distil", gaussian, 4)
-    with pytest.raises(InputError, match="there are sign, median, lsh, pca, itq, distill"):
+    with pytest.raises(InputError, match="there are sign, median, lsh, pca, itq, spectral, sth, distill"):
         fit_head("zzzzzz", gaussian, 4)
 
 
@@ -42,8 +53,31 @@ def test_an_unknown_option_is_refused_with_the_nearest_one(gaussian):
 def test_options_of_the_wrong_kind_are_refused(gaussian):
     with pytest.raises(InputError, match="iterations must be a whole number"):
         fit_head("itq", gaussian, 4, options={"iterations": "many"})
-    with pytest.raises(InputError, match="wrong type"):
-        fit_head("distill", gaussian, 4, options={"steps": "many"})
+    for name, options in (("distill", {}), ("network", {"embeddings": 1}), ("sth", {})):
+        wrong = {"steps" if name != "sth" else "neighbours": "many"}
+        with pytest.raises(InputError, match="wrong type"):
+            fit_head(name, gaussian, 4, options={**options, **wrong})
+
+
+def test_options_of_a_network_are_objectives_and_settings(gaussian):
+    assert {"words", "bernoulli_kl", "hidden", "estimator"} < set(head_options("network"))
+    assert {"infomax", "windows", "channels"} < set(head_options("tokens"))
+    assert "hidden" not in head_options("tokens")
+    with pytest.raises(InputError, match="no option 'word'; did you mean words"):
+        fit_head("network", gaussian, 4, options={"word": 1})
+
+
+def test_features_that_a_head_does_not_take_are_refused(gaussian):
+    words = TrainingFeatures(csr_array(np.maximum(gaussian.documents, 0)))
+    for name in ("sign", "median", "lsh", "pca", "itq", "spectral", "distill"):
+        with pytest.raises(InputError, match=f"the head {name} takes dense features: give the tfidf encoder"):
+            fit_head(name, words, 4)
+    tokens = TokenFeatures(np.zeros((3, 12), np.float16), np.array([0, 1, 3]), np.zeros((2, 12), np.float32))
+    for name in DENSE:
+        with pytest.raises(InputError, match=f"the head {name} takes one vector a text"):
+            fit_head(
+                name, TrainingFeatures(tokens), 4, options={"embeddings": 1} if name == "network" else {}
+            )
 
 
 def test_options_reach_the_head(gaussian):

@@ -10,7 +10,7 @@ import torch
 from llmhash.objectives.base import Batch, Shapes, View
 
 BITS, DIM, PARTS = 6, 10, 4
-WIDTHS = {"words": 12, "embeddings": 5, "topics": 3, "labels": 4, "summary": 7}
+WIDTHS = {"words": 12, "embeddings": 5, "labels": 4, "summary": 7}
 
 
 class Student(torch.nn.Module):

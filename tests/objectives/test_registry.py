@@ -100,7 +100,7 @@ def test_an_objective_sees_only_what_it_said_it_needs(make_case, name):
 
 def test_needs_follow_the_settings():
     assert objective_needs("pairwise", {"target": "labels"}) == {"labels"}
-    assert objective_needs("triplet", {"target": "topics"}) == {"topics"}
+    assert objective_needs("triplet", {"target": "words"}) == {"words"}
     assert objective_needs("relevance_propagation", {"source": "embeddings"}) == {"embeddings"}
     assert objective_needs("infomax", {"beta": 0}) == {"locals"}
 

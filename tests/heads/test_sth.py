@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from llmhash.errors import InputError
+from llmhash.heads.affine import AffineHead
+from llmhash.heads.base import TrainingFeatures
+from llmhash.heads.sth import fit_sth, laplacian_eigenmaps
+
+
+def clusters(rows=240, dim=10, count=6, seed=0):
+    rng = np.random.default_rng(7)
+    centres = rng.normal(size=(count, dim))
+    of = np.arange(rows) % count
+    noise = np.random.default_rng(seed).normal(0, 0.25, (rows, dim))
+    return (centres[of] + noise).astype(np.float32), of
+
+
+def test_the_eigenmaps_solve_the_generalised_problem():
+    rng = np.random.default_rng(0)
+    weights = np.triu(rng.uniform(size=(30, 30)) * (rng.uniform(size=(30, 30)) < 0.4), 1)
+    graph = weights + weights.T + np.roll(np.eye(30), 1, axis=0) + np.roll(np.eye(30), -1, axis=0)
+    degrees = np.diag(graph.sum(axis=1))
+    maps = laplacian_eigenmaps(csr_array(graph), 4, seed=0).astype(np.float64)
+    values = np.sort(np.linalg.eigvals(np.linalg.solve(degrees, degrees - graph)).real)
+    for column, value in zip(maps.T, values[1:5], strict=True):
+        np.testing.assert_allclose(
+            (degrees - graph) @ column, value * degrees @ column, atol=1e-5 * np.abs(column).max() * 30
+        )
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_neighbours_get_near_codes_and_so_do_texts_from_elsewhere(sparse):
+    documents, of = clusters()
+    others, of_others = clusters(seed=1)
+    if sparse:
+        documents, others = (csr_array(np.maximum(values, 0)) for values in (documents, others))
+    head = fit_sth(TrainingFeatures(documents), 8, neighbours=5)
+    assert isinstance(head, AffineHead)
+    near = head.document_codes(others).hamming(head.document_codes(documents))
+    same = of_others[:, None] == of[None, :]
+    assert near[same].mean() < 0.5 * near[~same].mean()
+
+
+def test_it_is_reproducible_and_the_seed_decides_the_sample():
+    documents, _ = clusters()
+    features = TrainingFeatures(documents)
+    one, again, other = (fit_sth(features, 6, seed=seed, max_rows=100) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one.weight, again.weight)
+    assert np.abs(one.weight - other.weight).max() > 1e-3
+
+
+def test_documents_that_are_all_the_same_still_have_codes():
+    head = fit_sth(TrainingFeatures(np.ones((20, 4), np.float32)), 3)
+    assert head.document_codes(np.ones((2, 4), np.float32)).packed.shape == (2, 1)
+
+
+def test_progress_and_bad_input():
+    documents, _ = clusters(rows=40)
+    features, seen = TrainingFeatures(documents), []
+    fit_sth(features, 3, progress=lambda *step: seen.append(step))
+    assert [step[:2] for step in seen] == [(1, 3), (2, 3), (3, 3)]
+    with pytest.raises(InputError, match="more than 41 documents for 40 bits, not 40"):
+        fit_sth(features, 40)
+    with pytest.raises(InputError, match="neighbours must be at least 1"):
+        fit_sth(features, 3, neighbours=0)
