@@ -45,7 +45,7 @@ _SECONDS = ("fit", "encode", "search")
 
 def readme(summary: Summary, about: dict[str, Any], ours: str, command: str, plot: str | None) -> str:
     """The page that answers: means, leads, the pool and the curve."""
-    large = f"those of arxiv_300k {about['large_backend']}'s in {about['large_dtype']}"
+    large = f"those of {', '.join(about['large_sets'])} {about['large_backend']}'s in {about['large_dtype']}"
     lines = [
         "# What 8, 16 and 32 bytes keep of a teacher's ranking",
         "",

@@ -24,7 +24,7 @@ SETS = ("scifact", "nfcorpus", "cosqa", "cranfield", "npl", "squad_dev")
 APART = ("msmarco_sample", "arxiv_300k")
 #: In the pool, documents only.
 DISTRACTORS = ("cacm", "cisi", "lisa", "climate_fever_sentences")
-#: Sets that the large corpora's encoder embeds.
+#: Sets that the large corpora's encoder embeds, unless others are named.
 LARGE = ("arxiv_300k",)
 POOLED = "pooled"
 
@@ -41,13 +41,15 @@ class Teacher:
 
     Attributes:
         name: Alias, hub id or folder.
-        large_backend: The backend for `LARGE` sets; all others are embedded by torch in float32.
+        large_backend: The backend for large sets; all others are embedded by torch in float32.
         large_dtype: What it computes in there.
+        large_sets: Which sets count as large: all of them where the teacher is slow.
     """
 
     name: str
     large_backend: str
     large_dtype: str
+    large_sets: Sequence[str] = LARGE
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -61,7 +63,7 @@ class Teacher:
 
     def of(self, name: str) -> Encoder:
         """The encoder of a set."""
-        return self.large_encoder if name in LARGE else self.encoder
+        return self.large_encoder if name in self.large_sets else self.encoder
 
 
 @dataclass(frozen=True, eq=False)

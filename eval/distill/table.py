@@ -18,7 +18,7 @@ from pathlib import Path
 from cells import Cells, Key
 from page import details, readme
 from rows import FLOAT, Row
-from sets import POOLED, SETS, Setting, Teacher, open_alone, open_pooled
+from sets import LARGE, POOLED, SETS, Setting, Teacher, open_alone, open_pooled
 from summary import Summary
 
 from llmhash.evaluation.peers import PEERS, peer_names
@@ -36,13 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "teacher": asked.teacher,
             "large_backend": asked.large_backend,
             "large_dtype": asked.large_dtype,
+            "large_sets": asked.large_sets,
             "most_queries": asked.pooled_queries,
             "sizes": asked.sizes,
         }
     )
     rows = [Row(name, asked.threads) for name in asked.rows]
     peer_names([row.name for row in rows if row.name in PEERS])  # Where FAISS is missing, that is said now.
-    teacher = Teacher(asked.teacher, asked.large_backend, asked.large_dtype)
+    teacher = Teacher(asked.teacher, asked.large_backend, asked.large_dtype, asked.large_sets)
     if not asked.summary:
         for name in asked.sets:
             missing = _missing(cells, rows, name, teacher.encoder.dim, asked)
@@ -113,7 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--bits", type=_numbers, default=[64, 128, 256], help="widths, by commas")
     add("--seeds", type=int, default=3, help="fits of each row, with seeds 0, 1, ...")
     add("--teacher", default="minilm", help="alias, hub id or folder of the model")
-    add("--large-backend", default="openvino", help="what embeds arxiv_300k")
+    add("--large-sets", type=_names, default=list(LARGE), help="embedded by --large-backend, by commas")
+    add("--large-backend", default="openvino", help="what embeds the large sets")
     add("--large-dtype", default="bfloat16", help="and what it computes in")
     add("--pooled-queries", type=int, default=2000, help="queries of a set in the pool at most")
     add("--sizes", type=_numbers, default=[1_000, 10_000, 100_000], help="of the curve's databases")
