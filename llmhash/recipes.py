@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 #: The encoder that has no model: words and their weights, fitted on the corpus.
 TFIDF = "tfidf"
+#: Dimensions of latent semantic analysis, for heads that take no words.
+COMPONENTS = 512
+# Heads that take word weights as they are.
+_TAKE_WORDS = ("network", "sth")
+# Words that the recipes of the word methods take.
+_PRESET = "survey"
 # Settings of sentence embeddings, beside the name.
 _SENTENCE_SETTINGS = (
     "backend", "dtype", "device", "batch_size", "max_length", "query_prompt", "document_prompt", "revision",
@@ -178,6 +184,37 @@ class Recipe:
         if chosen.name == TFIDF:
             return _fit_tfidf(chosen, texts, self.seed)
         return _open_tokens(chosen) if chosen.tokens else _open_sentences(chosen)
+
+    def with_encoder(self, **settings: Any) -> Recipe:
+        """The recipe with other settings of its encoder, its name perhaps among them.
+
+        A recipe whose network learns from words goes on reconstructing them where embeddings take their
+        place. Words take the place of embeddings as they are where the head takes words, and else through
+        latent semantic analysis.
+
+        Args:
+            **settings: Of `EncoderSettings`.
+
+        Raises:
+            InputError: The recipe's head takes tokens, which the words' encoder does not give; or components
+                are asked of another encoder than that.
+        """
+        encoder = replace(self.encoder, **settings)
+        if encoder.name != TFIDF:
+            if settings.get("components") is not None:
+                raise InputError(f"components are those of the encoder tfidf, and {encoder.name} has none.")
+            if not self.fits_encoder or self.head != "network" or self.words is not None:
+                return replace(self, encoder=encoder)
+            old = self.encoder
+            words = WordSettings(old.preset, old.weights, old.max_features)
+            return replace(self, encoder=replace(encoder, components=None), words=words)
+        if encoder.tokens:
+            raise InputError(f"the recipe {self.name} takes tokens, which tfidf does not give; name a model.")
+        if not self.fits_encoder:
+            encoder = replace(encoder, preset=_PRESET)
+        if self.head not in _TAKE_WORDS and encoder.components is None:
+            encoder = replace(encoder, components=COMPONENTS)
+        return replace(self, encoder=encoder)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able, and what a YAML file of it holds."""

@@ -1,27 +1,46 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
 from llmhash.errors import InputError
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.registry import HEADS, fit_head
-from llmhash.recipes import load_recipe, recipe_names, recipe_path
+from llmhash.recipes import EncoderSettings, WordSettings, load_recipe, recipe_names, recipe_path
 
 
-def test_every_head_has_a_recipe() -> None:
-    assert set(HEADS) <= set(recipe_names())
+def test_every_head_that_is_a_method_has_a_recipe() -> None:
+    # Networks are no method: recipes that name their objectives are.
+    assert set(HEADS) - {"network", "tokens"} <= set(recipe_names())
 
 
-@pytest.mark.parametrize("name", recipe_names())
-def test_a_shipped_recipe_loads_and_fits(name: str, encoder, sentences) -> None:
+@pytest.mark.parametrize("name", [name for name in recipe_names() if not load_recipe(name).needs])
+def test_a_shipped_recipe_fits_vectors_unless_it_needs_more(name: str, encoder, sentences) -> None:
     recipe = load_recipe(name, bits=8, options={"steps": 3} if name == "distill" else None)
-    assert recipe.name == name
-    assert recipe.description
-    assert recipe.paper
     features = TrainingFeatures(encoder.encode(sentences, "document"))
     head = fit_head(recipe.head, features, recipe.bits, seed=recipe.seed, options=recipe.options)
     assert (head.bits, head.dim) == (8, encoder.dim)
+
+
+@pytest.mark.parametrize(
+    ("content", "needs"),
+    [
+        ("head: itq", set()),
+        ("head: distill\nobjectives: {balance: 0.1}", set()),
+        ("head: itq\nencoder: {name: tfidf, components: 8}", set()),
+        ("head: sth\nencoder: {name: tfidf}", {"words"}),
+        ("head: network\nobjectives: {embeddings: }", set()),
+        ("head: network\nobjectives: {words: 0.5, pairwise: {target: labels}}", {"words", "labels"}),
+        ("head: network\nobjectives: {ranking_hinge: {weight: 2.0}}", {"pairs"}),
+        ("head: tokens\nencoder: {tokens: true}\nobjectives: {infomax: }", {"tokens"}),
+    ],
+)
+def test_a_recipe_says_what_it_needs_beside_vectors(tmp_path, content: str, needs: set[str]) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    assert load_recipe(str(path)).needs == needs
 
 
 def test_settings_are_replaced() -> None:
@@ -30,11 +49,23 @@ def test_settings_are_replaced() -> None:
     assert recipe.options == {"iterations": 3}
 
 
-def test_a_recipe_survives_its_own_yaml(tmp_path) -> None:
-    recipe = load_recipe("distill", bits=48)
+@pytest.mark.parametrize("words", [None, WordSettings("survey", "tfidf", 50)])
+def test_a_recipe_survives_its_own_yaml(tmp_path, words) -> None:
+    recipe = replace(load_recipe("distill", bits=48), words=words)
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(recipe.to_dict()))
     assert load_recipe(str(path)) == recipe
+
+
+def test_the_encoder_section_names_the_kind_of_encoder(sentences, make_model, transformer, tmp_path) -> None:
+    recipe = load_recipe("itq")
+    words = replace(recipe, encoder=EncoderSettings("tfidf", preset="plain", components=6, max_features=20))
+    opened = words.open_encoder(texts=sentences)
+    assert (opened.dim, len(opened.vocabulary)) == (6, 20)
+    model = str(make_model(tmp_path / "model", transformer))
+    tokens = replace(recipe, encoder=EncoderSettings(model, tokens=True, device="cpu", max_length=9))
+    assert type(tokens.open_encoder()).__name__ == "TokenEncoder"
+    assert type(recipe.open_encoder(model)).__name__ == "SentenceEncoder"
 
 
 @pytest.mark.parametrize(
@@ -42,6 +73,11 @@ def test_a_recipe_survives_its_own_yaml(tmp_path) -> None:
     [
         ("head: itq\nbist: 64\n", "unknown setting 'bist'; did you mean bits"),
         ("head: itq\nencoder: {nam: minilm}\n", "section `encoder`: unknown setting 'nam'"),
+        (
+            "head: itq\nwords: {prest: wish}\n",
+            "section `words`: unknown setting 'prest'; did you mean preset",
+        ),
+        ("head: itq\nwords: wish\n", "section `words` must be a mapping"),
         ("bits: 64\n", "names no `head`"),
         ("- itq\n", "a YAML mapping is expected"),
         ("head: [itq\n", "not valid YAML"),

@@ -18,6 +18,8 @@ DIM = 12
 class StubHasher:
     """Features drawn by each text's own seed, logits by a fixed projection; with `texts=False` no encoder."""
 
+    takes_dense = True
+
     def __init__(self, bits=20, seed=0, texts=True):
         self.bits, self.dim, self.seed, self.texts = bits, DIM, seed, texts
         self.projection = np.random.default_rng(seed).normal(size=(DIM, bits)).astype(np.float32)

@@ -24,7 +24,6 @@ from features import stored
 from page import write_pages
 
 from llmhash import Hasher
-from llmhash.cli.recipe_encoder import with_encoder
 from llmhash.corpora import LabelSet, read_label_set
 from llmhash.encoders.base import Encoder
 from llmhash.errors import InputError
@@ -91,7 +90,7 @@ class Table:
             recipe = load_recipe(
                 key.method, bits=key.bits, seed=key.seed, options={"max_seconds": self._asked.seconds}
             )
-        return recipe if key.features == TOKENS else with_encoder(recipe, {"name": key.features})
+        return recipe if key.features == TOKENS else recipe.with_encoder(name=key.features)
 
     def _read(self, name: str, protocol: Any) -> LabelSet:
         return read_label_set(self._asked.data / name, protocol=protocol)

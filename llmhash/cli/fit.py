@@ -6,11 +6,13 @@ import dataclasses
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 import typer
 
 from llmhash.cli.console import note, stdout, training_progress
+from llmhash.cli.fit_labels import LabelSource, fit_on_labels
 from llmhash.cli.options import (
     Backend,
     Bits,
@@ -20,16 +22,51 @@ from llmhash.cli.options import (
     Embeddings,
     QueryEmbeddings,
     Seed,
-    Teacher,
 )
 from llmhash.errors import InputError
-from llmhash.recipes import Recipe, load_recipe
+from llmhash.recipes import Recipe, load_recipe, with_options
 
 if TYPE_CHECKING:
     from llmhash.corpora import Documents
     from llmhash.encoders.base import Encoder
     from llmhash.hasher import Hasher
 
+_Teacher = Annotated[
+    str | None,
+    typer.Option(
+        "--teacher",
+        "--encoder",
+        help="In place of the recipe's encoder: an alias (see `llmhash teachers`), a hub id, a local folder, "
+        "or tfidf for the words alone.",
+    ),
+]
+_Components = Annotated[
+    int | None,
+    typer.Option("--components", help="Of the encoder tfidf: dimensions of latent semantic analysis."),
+]
+_Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        help="Label set in place of a corpus: a folder, a .csv or .jsonl file, hub:OWNER/NAME, or a known "
+        "set's name. Its validation documents tell when to stop; its labels are not learned from unless the "
+        "recipe says so.",
+    ),
+]
+_Protocol = Annotated[
+    Literal["official", "survey"],
+    typer.Option("--protocol", help="Of the label set: its own split, or pooled and cut 8:1:1."),
+]
+_SplitSeed = Annotated[
+    int, typer.Option("--split-seed", help="Of the label set's split, as `eval label --seed`.")
+]
+_Checkpoint = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint",
+        help="Folder for a network's log and checkpoints; an interrupted run goes on from there.",
+    ),
+]
 _Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Folder to write; by default TEACHER-METHOD-BITS.")
 ]
@@ -48,6 +85,10 @@ _Budget = Annotated[
 ]
 
 
+# Heads that are trained on any device.
+_NETWORKS = ("network", "tokens")
+
+
 @dataclasses.dataclass(frozen=True)
 class Sources:
     """What the user named to learn from."""
@@ -59,11 +100,14 @@ class Sources:
     queries: Path | None
     query_split: str | None
     budget: str
+    labels: LabelSource | None = None
 
     def __post_init__(self) -> None:
-        named = [self.corpus, self.dataset, self.embeddings]
+        named = [self.corpus, self.dataset, self.embeddings, self.labels]
         if sum(source is not None for source in named) > 1:
-            raise InputError("give one of --corpus, --dataset and --embeddings.")
+            raise InputError("give one of --corpus, --dataset, --embeddings and --data.")
+        if self.labels is not None and (self.queries or self.query_split):
+            raise InputError("training queries go with --corpus, not with a label set.")
         if self.query_embeddings is not None and self.embeddings is None:
             raise InputError("--query-embeddings goes with --embeddings.")
         if self.query_split is not None and self.corpus is None:
@@ -71,13 +115,15 @@ class Sources:
         if self.embeddings is not None and (self.queries or self.query_split):
             raise InputError("with --embeddings, give training queries as --query-embeddings.")
 
-    def documents(self, teacher: str, encoder: Encoder) -> Documents:
-        """The corpus."""
+    def documents(self, teacher: str, encoder: Encoder | None) -> Documents:
+        """The corpus; one of the hub is sized by the encoder's speed."""
         from llmhash.cli import headline
         from llmhash.corpora import read_corpus
 
         if self.corpus is not None:
             return read_corpus(self.corpus)
+        if encoder is None:
+            raise InputError(f"{teacher} is fitted on the corpus: give it as --corpus or --data.")
         if self.dataset is not None:
             seconds = headline.parse_duration(self.budget)
             return headline.sized_hub_corpus(self.dataset, encoder, seconds)
@@ -97,9 +143,11 @@ class Sources:
 
 def make_hasher(
     name: str,
-    teacher: Teacher = None,
+    teacher: _Teacher = None,
     bits: Bits = None,
     corpus: CorpusPath = None,
+    data: _Data = None,
+    protocol: _Protocol = "official",
     output: _Output = None,
     dataset: _Dataset = None,
     embeddings: Embeddings = None,
@@ -109,17 +157,27 @@ def make_hasher(
     pseudo_queries: _PseudoQueries = None,
     budget: _Budget = "10m",
     seed: Seed = None,
+    split_seed: _SplitSeed = 0,
+    checkpoint: _Checkpoint = None,
+    components: _Components = None,
     device: Device = None,
     backend: Backend = None,
     dtype: Dtype = None,
 ) -> None:
     """Fit the recipe of the name `name`, measure what it keeps, and save it."""
-    sources = Sources(corpus, dataset, embeddings, query_embeddings, queries, query_split, budget)
+    labels = None if data is None else LabelSource(data, protocol, split_seed)
+    sources = Sources(corpus, dataset, embeddings, query_embeddings, queries, query_split, budget, labels)
     recipe = load_recipe(name, bits=bits, seed=seed, pseudo_queries=pseudo_queries)
-    given = {"name": teacher, "device": device, "backend": backend, "dtype": dtype}
-    said: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    recipe = dataclasses.replace(recipe, encoder=dataclasses.replace(recipe.encoder, **said))
-    _make(recipe, sources, output)
+    if checkpoint is not None:
+        if recipe.head not in _NETWORKS:
+            raise InputError(f"the recipe {recipe.name} leaves no checkpoints: its head is no network.")
+        recipe = with_options(recipe, {"checkpoint": str(checkpoint)})
+    if device is not None and recipe.head in _NETWORKS:  # they are trained where the encoder runs
+        recipe = with_options(recipe, {"device": device})
+    given: dict[str, Any] = {"device": device, "backend": backend, "dtype": dtype}
+    given.update(name=teacher, components=components)
+    said = {key: value for key, value in given.items() if value is not None}
+    _make(recipe.with_encoder(**said), sources, output)
 
 
 def _command(name: Any, default: Any, documentation: str) -> Callable[..., None]:
@@ -153,7 +211,7 @@ distill = _command(
     """,
 )
 fit = _command(
-    Annotated[str, typer.Option("--head", help="sign, median, lsh, pca, itq, distill.")],
+    Annotated[str, typer.Option("--head", help="sign, median, lsh, pca, itq, spectral, sth, distill.")],
     "itq",
     """Fit a hasher with the head of that name.""",
 )
@@ -167,46 +225,59 @@ train = _command(
 
 
 def _make(recipe: Recipe, sources: Sources, output: Path | None) -> None:
-    """Fit, measure on held-out pseudo-queries where there are any, save, and say so."""
-    from llmhash.hasher import Hasher
+    """Fit, measure what can be measured without test data, save, and say so."""
     from llmhash.hasher_files import refuse_foreign_folder
 
-    vectors = sources.embeddings is not None
-    teacher = "vectors" if vectors else recipe.encoder.name
+    teacher = "vectors" if sources.embeddings is not None else recipe.encoder.name
     target = output or Path(f"{Path(teacher).name}-{recipe.name}-{recipe.bits}")
     refuse_foreign_folder(target)  # before the long work, not after it
-    corpus: Any
-    queries: Any
-    encoder = None
-    if vectors:
-        from llmhash.corpora import read_vectors
-
-        corpus = read_vectors(sources.embeddings)  # type: ignore[arg-type]
-        queries = None if sources.query_embeddings is None else read_vectors(sources.query_embeddings)
+    if sources.labels is not None:
+        hasher = fit_on_labels(recipe, sources.labels)
     else:
-        queries = sources.training_queries()
-        encoder = recipe.open_encoder()
-        corpus = sources.documents(teacher, encoder)
-        note(f"{recipe.name}: {recipe.bits} bits of {teacher} on {len(corpus):,} documents")
-    with training_progress(recipe.name) as progress:
-        hasher = Hasher.from_recipe(
-            recipe, corpus, teacher=encoder, queries=queries, show_progress=True, progress=progress
-        )
-    _measure(hasher)
+        hasher = _fit_on_corpus(recipe, sources)
+        _measure(hasher)
     hasher.save(target)
     stdout.print(f"saved {target} (fingerprint {hasher.fingerprint})", highlight=False)
 
 
+def _fit_on_corpus(recipe: Recipe, sources: Sources) -> Hasher:
+    from llmhash.hasher import Hasher
+
+    corpus: Any
+    queries: Any
+    encoder = None
+    if sources.embeddings is not None:
+        from llmhash.corpora import read_vectors
+
+        corpus = read_vectors(sources.embeddings)
+        queries = None if sources.query_embeddings is None else read_vectors(sources.query_embeddings)
+    else:
+        teacher = recipe.encoder.name
+        queries = sources.training_queries()
+        if not recipe.fits_encoder:
+            encoder = recipe.open_encoder()
+        corpus = sources.documents(teacher, encoder)
+        note(f"{recipe.name}: {recipe.bits} bits of {teacher} on {len(corpus):,} documents")
+    with training_progress(recipe.name) as progress:
+        return Hasher.from_recipe(
+            recipe, corpus, teacher=encoder, queries=queries, show_progress=True, progress=progress
+        )
+
+
 def _measure(hasher: Hasher) -> None:
-    """What the hasher keeps of its teacher on pseudo-queries that it was not fitted on."""
-    if hasher.held_out is None or hasher.features is None or not len(hasher.held_out.queries):
+    """What the hasher keeps of its teacher's floats on pseudo-queries that it was not fitted on."""
+    held_out = hasher.held_out
+    # Words and tokens are no embeddings that a ranking could be kept of.
+    if held_out is None or hasher.features is None or not isinstance(held_out.queries, np.ndarray):
+        return
+    if not len(held_out.queries):
         return
     from llmhash.evaluation import held_out_report, print_report
 
     report = held_out_report(
         hasher.head,
         hasher.features.documents,
-        hasher.held_out,
+        held_out,
         name=hasher.recipe["name"],
         teacher=hasher.encoder.name if hasher.encoder else "vectors",
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmhash.cli.console import note, stdout
+from llmhash.cli.heads import recipes_by_head
 from llmhash.cli.options import (
     Backend,
     CorpusPath,
@@ -19,7 +20,6 @@ from llmhash.cli.options import (
     QueryEmbeddings,
     Seed,
     Teacher,
-    listed,
     widths,
 )
 from llmhash.errors import InputError
@@ -76,10 +76,9 @@ def probe(
     from llmhash.evaluation.probe import ProbeSettings
     from llmhash.evaluation.probe import probe as run_probe
     from llmhash.evaluation.probe_report import print_probe, probe_json, probe_markdown
-    from llmhash.recipes import load_recipe
 
     sources = Sources(corpus, dataset, embeddings, query_embeddings, None, None, budget)
-    recipes = _by_head([load_recipe(name, pseudo_queries=pseudo_queries) for name in listed(heads)])
+    recipes = recipes_by_head(heads, pseudo_queries)
     settings = ProbeSettings(
         heads=list(recipes),
         bits=None if bits is None else widths(bits),
@@ -126,14 +125,6 @@ def _of_vectors(embeddings: Path, query_embeddings: Path | None, sample: int, se
 
     queries = None if query_embeddings is None else read_vectors(query_embeddings)
     return ProbeData.from_vectors(read_vectors(embeddings), queries, sample=sample, seed=seed)
-
-
-def _by_head(recipes: list[Recipe]) -> dict[str, Recipe]:
-    found: dict[str, Recipe] = {}
-    for recipe in recipes:
-        if found.setdefault(recipe.head, recipe) is not recipe:
-            raise InputError(f"two of --heads fit the head {recipe.head!r}; probe them in two runs.")
-    return found
 
 
 def _wanted_queries(recipes: Iterable[Recipe]) -> int:

@@ -25,8 +25,9 @@ def list_recipes(as_json: Annotated[bool, typer.Option("--json", help="Print JSO
     if as_json:
         print_json([{"name": r.name, "head": r.head, "description": r.description} for r in recipes])
         return
+    width = max(len(entry.name) for entry in recipes)
     for entry in recipes:
-        stdout.print(f"[bold]{entry.name:10}[/] {entry.description}", highlight=False)
+        stdout.print(f"[bold]{entry.name:{width}}[/] {entry.description}", highlight=False)
 
 
 @app.command()

@@ -8,6 +8,7 @@ import json
 import pytest
 import yaml
 
+from llmhash import Hasher
 from llmhash.recipes import load_recipe
 
 
@@ -104,6 +105,8 @@ def test_compare_writes_one_table(run, folder, model, tmp_path) -> None:
         (["--peers", "foss"], "foss"),
         (["--embeddings", "x.npy"], "give both --embeddings and --query-embeddings"),
         (["--heads", "itq,itq"], "two of --heads fit the head 'itq'"),
+        (["--heads", "itq,nash"], "the recipe nash needs words; fit it by itself (llmhash train nash)"),
+        (["--heads", "dhim"], "the recipe dhim needs tokens"),
     ],
 )
 def test_compare_refuses(run, folder, model, arguments, message) -> None:
@@ -112,6 +115,25 @@ def test_compare_refuses(run, folder, model, arguments, message) -> None:
     )
     assert refused.code == 1
     assert message in " ".join(refused.err.split())
+
+
+def test_compare_cuts_the_pairs_that_a_recipe_learns_from(run, folder, model, tmp_path) -> None:
+    path = tmp_path / "pairs.yaml"
+    training = "training: {hidden: [], steps: 2, device: cpu}"
+    path.write_text(f"head: network\npseudo_queries: 100\nobjectives: {{ranking_hinge: }}\n{training}\n")
+    options = ("--data", folder, "--teacher", model, "--bits", "8", "--seeds", "1", "--json", "c.json")
+    compared = run("eval", "compare", *options, "--heads", path)
+    assert compared.code == 0, compared.err
+    assert "network" in {row["head"] for row in json.loads((tmp_path / "c.json").read_text())["rows"]}
+
+
+def test_words_are_not_measured_by_judged_queries(run, folder, sentences, tmp_path) -> None:
+    path = tmp_path / "words.yaml"
+    path.write_text("head: sth\nencoder: {name: tfidf, preset: plain}\nbits: 8\n")
+    Hasher.fit(str(path), corpus=sentences).save(tmp_path / "h")
+    refused = run("eval", "retrieval", "h", "--data", folder)
+    assert refused.code == 1
+    assert "measure it on labels (llmhash eval label)" in " ".join(refused.err.split())
 
 
 def test_teachers_cache_and_recipes(run) -> None:
