@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from features import stored
+from features import Stored, stored
 from page import write_pages
 
 from llmhash import Hasher
@@ -80,6 +80,7 @@ class Table:
         return {
             **vars(key),
             **shared,
+            "stored_embeddings": isinstance(encoder, Stored),
             **report["rows"][0],
             "seconds": {"fit": round(fitted - began, 2), "encode": round(encoded - fitted, 2)},
         }
@@ -117,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if path.exists() and key.method not in asked.again:
                 continue
             _say(key, _make(table, key, path))
-    write_pages(asked.output, f"python eval/label/table.py --data DATA --output {asked.output.name}")
+    write_pages(asked.output, "python eval/label/table.py --data DATA --output OUTPUT")
 
 
 def _make(table: Table, key: Key, path: Path) -> str:
