@@ -368,7 +368,7 @@ class Hasher:
         """
         book = self.head.codebook
         config = {
-            "kind": self.head.kind,
+            "head": self.head.kind,
             "bits": self.bits,
             "dim": self.dim,
             "codebook": None if book is None else "codes" if book.chooses_codes else "scores",
@@ -397,7 +397,7 @@ class Hasher:
         """
         folder = fetch_hasher(str(source), revision)
         config, tensors = read_hasher(folder)
-        head = head_from_tensors(config.get("kind", "affine"), tensors)
+        head = head_from_tensors(config.get("head", "affine"), tensors)
         if (head.bits, head.dim) != (config["bits"], config["dim"]):
             raise FormatError(f"{folder}: hasher.json and head.safetensors do not belong together.")
         encoder = read_encoder(folder, config, device)

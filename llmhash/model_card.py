@@ -105,7 +105,7 @@ def _use(config: Mapping[str, Any], values: Mapping[str, Any]) -> str:
     if not encoder:
         return _USE_VECTORS.format(**values)
     # Of these alone, sentence-transformers has the modules; see `llmhash.export`.
-    exports = "kind" not in encoder and config.get("kind", "affine") in ("affine", "network")
+    exports = "kind" not in encoder and config.get("head", "affine") in ("affine", "network")
     exported = _SIGNS_ONLY if config.get("codebook") == "codes" else _SAME_BYTES
     return _USE_TEXT.format(**values) + (_EXPORT.format(exported=exported) if exports else "")
 

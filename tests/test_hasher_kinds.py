@@ -90,7 +90,7 @@ def test_a_network_recipe_learns_topics_is_saved_and_gives_the_same_codes(
         )
         np.testing.assert_array_equal(loaded.encode_queries(texts), hasher.encode_queries(texts))
         assert (tmp_path / "h" / "encoder.safetensors").is_file()
-        assert json.loads((tmp_path / "h" / "hasher.json").read_text())["kind"] == "network"
+        assert json.loads((tmp_path / "h" / "hasher.json").read_text())["head"] == "network"
 
 
 def test_labels_are_given_to_select_only_and_test_documents_not_at_all(recipe, labelled, monkeypatch) -> None:
@@ -176,7 +176,7 @@ def test_a_hasher_without_a_kind_is_affine(sentences, encoder, tmp_path) -> None
     hasher = Hasher.fit("itq", corpus=encoder.encode(sentences, "document"), bits=8)
     folder = hasher.save(tmp_path / "h")
     config = json.loads((folder / "hasher.json").read_text())
-    assert config.pop("kind") == "affine"
+    assert config.pop("head") == "affine"
     (folder / "hasher.json").write_text(json.dumps(config))
     assert Hasher.load(folder).fingerprint == hasher.fingerprint
 
@@ -185,8 +185,8 @@ def test_damaged_kinds_and_encoders_are_refused(recipe, sentences, tmp_path) -> 
     folder = Hasher.from_recipe(recipe(options={"steps": 2}), sentences).save(tmp_path / "h")
     config = json.loads((folder / "hasher.json").read_text())
     for change, message in [
-        ({"kind": "netwrk"}, "unknown kind 'netwrk'; did you mean network"),
-        ({"kind": "affine"}, "not an affine head"),
+        ({"head": "netwrk"}, "unknown kind 'netwrk'; did you mean network"),
+        ({"head": "affine"}, "not an affine head"),
         ({"bits": 17}, "do not belong together"),
         ({"encoder": {"kind": "words"}}, "encoder of an unknown kind 'words'"),
         ({"encoder_digest": "0"}, r"encoder\.safetensors is truncated or damaged"),

@@ -80,7 +80,7 @@ def test_train_runs_a_recipe_of_ones_own(run, vectors, tmp_path) -> None:
         (["--embeddings", "none.npy"], "none.npy does not exist"),
         (
             ["--embeddings", "docs.npy", "--corpus", "x.txt"],
-            "give one of --corpus, --dataset and --embeddings",
+            "give one of --corpus, --dataset, --embeddings and --data",
         ),
         (["--query-embeddings", "docs.npy"], "goes with --embeddings"),
         (["--embeddings", "docs.npy", "--query-split", "train"], "names a split of the BEIR folder"),
