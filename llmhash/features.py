@@ -15,7 +15,7 @@ from llmhash.corpora.noise import corrupt
 from llmhash.corpora.pseudo_queries import cut_pseudo_queries
 from llmhash.encoders.base import Encoder, TokenFeatures
 from llmhash.errors import InputError
-from llmhash.heads.base import AnyFeatures, TrainingFeatures, check_features, is_sparse
+from llmhash.heads.base import AnyFeatures, TrainingFeatures, check_features, feature_arrays, is_sparse
 
 #: Pseudo-queries set aside for measuring what a fitted hasher keeps; never trained or selected on.
 HELD_OUT_QUERIES = 300
@@ -179,12 +179,6 @@ def corpus_digest(corpus: Documents | AnyFeatures) -> str:
         for text in corpus.texts:
             digest.update(text.encode(errors="surrogatepass") + b"\0")
         return digest.hexdigest()
-    features: Any = corpus
-    parts: tuple[Any, ...] = (features,)
-    if isinstance(corpus, TokenFeatures):
-        parts = (features.values, features.offsets, features.summary)
-    elif is_sparse(corpus):
-        parts = (features.data, features.indices, features.indptr)
-    for part in parts:
+    for part in feature_arrays(corpus):
         digest.update(np.ascontiguousarray(part, dtype="<f4").tobytes())
     return digest.hexdigest()

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 TFIDF = "tfidf"
 #: Dimensions of latent semantic analysis, for heads that take no words.
 COMPONENTS = 512
-# Heads that take word weights as they are.
-_TAKE_WORDS = ("network", "sth")
 # Words that the recipes of the word methods take.
 _PRESET = "survey"
 # Settings of sentence embeddings, beside the name.
@@ -199,6 +197,8 @@ class Recipe:
             InputError: The recipe's head takes tokens, which the words' encoder does not give; or components
                 are asked of another encoder than that.
         """
+        from llmhash.heads.registry import WORD_HEADS
+
         encoder = replace(self.encoder, **settings)
         if encoder.name != TFIDF:
             if settings.get("components") is not None:
@@ -212,7 +212,7 @@ class Recipe:
             raise InputError(f"the recipe {self.name} takes tokens, which tfidf does not give; name a model.")
         if not self.fits_encoder:
             encoder = replace(encoder, preset=_PRESET)
-        if self.head not in _TAKE_WORDS and encoder.components is None:
+        if self.head not in WORD_HEADS and encoder.components is None:
             encoder = replace(encoder, components=COMPONENTS)
         return replace(self, encoder=encoder)
 

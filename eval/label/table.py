@@ -29,7 +29,7 @@ from llmhash.encoders.base import Encoder
 from llmhash.errors import InputError
 from llmhash.evaluation.label import LabelledCodes, label_report
 from llmhash.heads.registry import head_options
-from llmhash.recipes import Recipe, load_recipe
+from llmhash.recipes import Recipe, load_recipe, with_options
 
 METHODS = (
     "sign", "median", "lsh", "pca", "itq", "spectral", "sth", "vdsh", "nash", "wish", "smash", "bpr",
@@ -74,7 +74,6 @@ class Table:
         hasher = Hasher.fit_labels(recipe, label_set, teacher=encoder)
         fitted = time.perf_counter()
         codes = LabelledCodes.from_hasher(hasher, label_set, name=key.method)
-        encoded = time.perf_counter()
         report = label_report([codes], label_set)
         shared = {name: report[name] for name in ("queries", "documents", "classes", "k", "floats")}
         return {
@@ -82,15 +81,13 @@ class Table:
             **shared,
             "stored_embeddings": isinstance(encoder, Stored),
             **report["rows"][0],
-            "seconds": {"fit": round(fitted - began, 2), "encode": round(encoded - fitted, 2)},
+            "seconds": {"fit": round(fitted - began, 2)},
         }
 
     def _recipe(self, key: Key) -> Recipe:
         recipe = load_recipe(key.method, bits=key.bits, seed=key.seed)
         if "max_seconds" in head_options(recipe.head):
-            recipe = load_recipe(
-                key.method, bits=key.bits, seed=key.seed, options={"max_seconds": self._asked.seconds}
-            )
+            recipe = with_options(recipe, {"max_seconds": self._asked.seconds})
         return recipe if key.features == TOKENS else recipe.with_encoder(name=key.features)
 
     def _read(self, name: str, protocol: Any) -> LabelSet:

@@ -95,7 +95,11 @@ class LabelledCodes:
             name: By default the recipe's.
             progress: Show progress bars while encoding.
         """
-        database = hasher.document_features(label_set.train.texts, progress=progress)
+        in_corpus = hasher.has_seen(label_set.documents(label_set.train))
+        if in_corpus and hasher.features is not None:
+            database = hasher.features.documents  # A fit has just encoded them.
+        else:
+            database = hasher.document_features(label_set.train.texts, progress=progress)
         texts = _queries(label_set, split).texts
         if query_side == "query":
             queries = hasher.query_features(texts, progress=progress)
@@ -115,7 +119,7 @@ class LabelledCodes:
             query_codes,
             hasher.document_codes(database),
             embeddings,
-            "in-corpus" if hasher.has_seen(label_set.documents(label_set.train)) else "general",
+            "in-corpus" if in_corpus else "general",
         )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from llmhash.codes import Codes
 from llmhash.errors import FormatError, InputError
-from llmhash.heads.base import FloatArray
+from llmhash.heads.base import FloatArray, refuse_wrong_width
 from llmhash.heads.codebook import Codebook
 from llmhash.index import TableQueries
 
@@ -102,8 +102,7 @@ class AffineHead:
         return TableQueries(logits, self.codebook.query_tables(features.astype(np.float32, copy=False)))
 
     def _logits(self, features: FloatArray, side: str) -> FloatArray:
-        if features.ndim != 2 or features.shape[1] != self.dim:
-            raise InputError(f"this head takes features of {self.dim} dimensions, not {features.shape}.")
+        refuse_wrong_width(features, self.dim)
         weight, bias = self.side(side)
         logits: FloatArray = features.astype(np.float32, copy=False) @ weight.T
         logits += bias

@@ -162,6 +162,23 @@ def is_sparse(values: AnyFeatures) -> bool:
     return hasattr(values, "tocsr")
 
 
+def feature_arrays(values: AnyFeatures) -> tuple[NDArray[Any], ...]:
+    """The arrays that features of any kind are made of, in a fixed order."""
+    if isinstance(values, TokenFeatures):
+        return values.values, values.offsets, values.summary
+    if not is_sparse(values):
+        return (values,)
+    words: Any = values
+    return words.data, words.indices, words.indptr
+
+
+def refuse_wrong_width(features: AnyFeatures, dim: int) -> None:
+    """Raise `InputError` unless features are (n, dim)."""
+    shape = features.shape
+    if len(shape) != 2 or shape[1] != dim:
+        raise InputError(f"this head takes features of {dim} dimensions, not {shape}.")
+
+
 def refuse_not_finite(rows: NDArray[np.int64], what: str) -> None:
     """Raise `InputError` where there are `rows` that hold NaN or infinity."""
     if len(rows):

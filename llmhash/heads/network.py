@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from llmhash.errors import FormatError, InputError, suggest
 from llmhash.heads.affine import AffineHead
-from llmhash.heads.base import AnyFeatures, FloatArray, SignsHead
+from llmhash.heads.base import AnyFeatures, FloatArray, SignsHead, refuse_wrong_width
 
 # Rows whose hidden values are in memory at a time.
 _BLOCK_ROWS = 4096
@@ -84,11 +84,9 @@ class NetworkHead(SignsHead):
 
     def document_logits(self, features: AnyFeatures) -> FloatArray:
         """Logits float32 (n, bits) of features (n, dim), dense or CSR."""
-        shape = features.shape
-        if len(shape) != 2 or shape[1] != self.dim:
-            raise InputError(f"this head takes features of {self.dim} dimensions, not {shape}.")
-        logits = np.empty((shape[0], self.bits), dtype=np.float32)
-        for start in range(0, shape[0], _BLOCK_ROWS):
+        refuse_wrong_width(features, self.dim)
+        logits = np.empty((features.shape[0], self.bits), dtype=np.float32)
+        for start in range(0, features.shape[0], _BLOCK_ROWS):
             rows = slice(start, start + _BLOCK_ROWS)
             logits[rows] = self._forward(features[rows].astype(np.float32, copy=False))
         return logits

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from llmhash.encoders.base import TokenFeatures
 from llmhash.errors import InputError
-from llmhash.heads.base import AnyFeatures, FloatArray, TrainingFeatures, is_sparse
+from llmhash.heads.base import AnyFeatures, FloatArray, TrainingFeatures, feature_arrays, is_sparse
 from llmhash.objectives.base import Shapes
 
 #: Mean (d,) and scale of features.
@@ -174,14 +174,8 @@ def standardization(values: AnyFeatures) -> Standardization:
 
 def checksum(documents: AnyFeatures) -> int:
     """A checksum of features of any kind, by which a checkpoint knows its documents."""
-    parts: tuple[Any, ...] = (documents,)
-    if isinstance(documents, TokenFeatures):
-        parts = (documents.values, documents.offsets, documents.summary)
-    elif is_sparse(documents):
-        words: Any = documents
-        parts = (words.data, words.indices)
     value = 0
-    for part in parts:
+    for part in feature_arrays(documents):
         value = zlib.crc32(np.ascontiguousarray(part).data, value)
     return value
 

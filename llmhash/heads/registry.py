@@ -50,7 +50,7 @@ def fit_head(
             raise InputError(f"the head {name} has no option {option!r}; {suggest(option, known)}")
     check_bits(bits)
     if name not in _TRAINED:
-        refuse_not_dense(name, features.documents, words=name in _WORDS)
+        refuse_not_dense(name, features.documents, words=name in WORD_HEADS)
     return _FITS[name](features, bits, seed, given, progress)
 
 
@@ -148,8 +148,8 @@ def _trained_options(name: str) -> type[Any]:
 
 # Heads that objectives train, and which tell themselves what features they take.
 _TRAINED = ("network", "tokens")
-# Others that take words as they are.
-_WORDS = ("sth",)
+#: Heads that take words as they are; others need dense features.
+WORD_HEADS = ("network", "sth")
 _OPTIONS = {"itq": ("iterations",), "sth": ("neighbours", "regularization", "max_rows")}
 _FITS: dict[str, _Fit] = {
     "sign": lambda features, bits, _seed, _options, _progress: fit_sign(features, bits),

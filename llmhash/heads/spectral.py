@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from llmhash.codes import check_bits
 from llmhash.errors import FormatError, InputError
-from llmhash.heads.base import AnyFeatures, FloatArray, SignsHead, TrainingFeatures, refuse_not_dense
+from llmhash.heads.base import (
+    AnyFeatures,
+    FloatArray,
+    SignsHead,
+    TrainingFeatures,
+    refuse_not_dense,
+    refuse_wrong_width,
+)
 from llmhash.heads.projection import principal_components
 
 # Rows that components and ranges are estimated on: more change them less than another seed does.
@@ -67,9 +74,7 @@ class SpectralHead(SignsHead):
         return self._logits(features, self.bias if self.query_bias is None else self.query_bias)
 
     def _logits(self, features: AnyFeatures, bias: FloatArray) -> FloatArray:
-        shape = features.shape
-        if len(shape) != 2 or shape[1] != self.dim:
-            raise InputError(f"this head takes features of {self.dim} dimensions, not {shape}.")
+        refuse_wrong_width(features, self.dim)
         logits: FloatArray = np.cos(features.astype(np.float32, copy=False) @ self.weight.T + bias)
         return logits
 
