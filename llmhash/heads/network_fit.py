@@ -49,7 +49,7 @@ def fit_network(
     """
     options = options or NetworkOptions()
     check_bits(bits)
-    refuse_not_dense("network", features.documents, words=True)
+    refuse_not_dense("network", features.documents, words=options.start == "random")
     terms = parse_terms(objectives)
     sources = NetworkSources(features, needs_of(terms), training_device(options))
     student = NetworkStudent(sources, bits, options, seed=seed)

@@ -14,7 +14,7 @@ from llmhash.training import TrainingPlan
 
 #: A number, or a mapping of `Schedule`'s settings.
 Scheduled = float | Mapping[str, Any]
-_CHOICES = {"latent": ("plain", "gaussian"), "threshold": ("zero", "median")}
+_CHOICES = {"latent": ("plain", "gaussian"), "threshold": ("zero", "median"), "start": ("random", "itq")}
 _WHOLE = ("epochs", "validation_queries", "validation_documents", "held_out")
 
 
@@ -35,6 +35,8 @@ class NetworkOptions:
             or a schedule.
         threshold: "zero" takes the logits' signs; "median" folds the medians of the training documents'
             logits into the bias, so that each bit halves them (VDSH).
+        start: The first weights: "random", or without hidden layers "itq", the rotated principal components
+            of iterative quantization, from which training only has to go on.
         epochs: Times that each document (or pair) is seen, where `steps` is not given.
         steps: Updates at most, in place of `epochs`.
         batch_size: Documents in a batch.
@@ -63,6 +65,7 @@ class NetworkOptions:
     temperature: Scheduled = 1.0
     latent_noise: Scheduled = 0.0
     threshold: Literal["zero", "median"] = "zero"
+    start: Literal["random", "itq"] = "random"
     epochs: int = 25
     steps: int | None = None
     batch_size: int = 128
@@ -88,6 +91,10 @@ class NetworkOptions:
                 raise InputError(f"{name} cannot be {value!r}; {suggest(str(value), known)}")
         if isinstance(self.hidden, str) or not all(_is_whole(width) for width in self.hidden):
             raise InputError(f"hidden must list whole numbers from 1, not {self.hidden!r}.")
+        if self.start == "itq" and self.hidden:
+            raise InputError(
+                "start cannot be itq where there are hidden layers: set hidden to [], or random."
+            )
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout must be from 0 to below 1, not {self.dropout}.")
         for name in _WHOLE:

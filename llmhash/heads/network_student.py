@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from llmhash.binarize import estimator
 from llmhash.heads.affine import AffineHead
-from llmhash.heads.base import Head
+from llmhash.heads.base import Head, TrainingFeatures
 from llmhash.heads.network import NetworkHead, network
 from llmhash.heads.network_inputs import NetworkSources
 from llmhash.heads.network_options import NetworkOptions
+from llmhash.heads.projection import fit_itq
 from llmhash.objectives.base import View
 from llmhash.objectives.schedules import Schedule
 
@@ -28,6 +29,8 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 # Documents that the first weights are scaled on.
 _SAMPLE = 1000
+# Documents that ITQ's start is fitted on: more change it less than another seed does.
+_ITQ_SAMPLE = 20_000
 # Log variances beyond it would overflow, or be numerically constant.
 _LOG_VARIANCE = 10.0
 
@@ -126,12 +129,15 @@ class NetworkStudent(Student):
     """A multilayer perceptron, and for a Gaussian latent a layer more for the log variances.
 
     Args:
-        sources: Whose documents it is to be fitted on. Weights start random, each layer scaled so that its
-            values have unit variance over a sample of them, and the logits centred on it: learning rates then
-            carry over from embeddings to word weights.
+        sources: Whose documents it is to be fitted on. Weights start random or from ITQ, each layer scaled so
+            that its values have unit variance over a sample of them, and the logits centred on it: learning
+            rates then carry over from embeddings to word weights.
         bits: Bits in a code.
-        options: Layers, activation, dropout and latent.
+        options: Layers, activation, dropout, latent and start.
         seed: Decides the first weights.
+
+    Raises:
+        InputError: ITQ is to be the start and there are more bits than dimensions.
     """
 
     def __init__(self, sources: NetworkSources, bits: int, options: NetworkOptions, *, seed: int) -> None:
@@ -144,6 +150,8 @@ class NetworkStudent(Student):
             torch.manual_seed(seed)
             self.layers = nn.ModuleList(nn.Linear(*shape) for shape in pairwise(widths))
             self.log_variance = nn.Linear(widths[-2], bits) if options.latent == "gaussian" else None
+        if options.start == "itq":
+            self._start_from_itq(sources.sample(_ITQ_SAMPLE, seed), bits, seed)
         self._standardize(sources.sample(_SAMPLE, seed))
 
     def forward(self, inputs: Tensor, look: Look) -> View:
@@ -179,6 +187,11 @@ class NetworkStudent(Student):
                 kept = look.uniform(values) >= self._dropout
                 values = values * kept / (1.0 - self._dropout)
         return values
+
+    @torch.no_grad()
+    def _start_from_itq(self, values: Tensor, bits: int, seed: int) -> None:
+        itq = fit_itq(TrainingFeatures(values.numpy()), bits, seed=seed)
+        self._linear[0].weight.copy_(torch.from_numpy(itq.weight))
 
     @torch.no_grad()
     def _standardize(self, values: Tensor) -> None:

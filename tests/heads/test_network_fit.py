@@ -14,6 +14,7 @@ from llmhash.heads.network import NetworkHead
 from llmhash.heads.network_fit import fit_network
 from llmhash.heads.network_options import NetworkOptions
 from llmhash.heads.network_validation import PrecisionCheck
+from llmhash.heads.projection import fit_itq
 from llmhash.objectives.registry import OBJECTIVES
 from llmhash.training import read_log
 
@@ -103,6 +104,19 @@ def test_the_start_is_centred_whatever_the_features_offset(embedded):
     logits = head.document_logits(embedded.documents)
     np.testing.assert_allclose(logits.mean(axis=0), 0.0, atol=0.05)
     assert 0.5 < logits.std() < 2.0
+
+
+def test_it_can_start_from_itq(embedded, words):
+    settings = {"hidden": (), "start": "itq", "steps": 1, "learning_rate": 1e-9}
+    head, itq = fit(embedded, {"embeddings": None}, **settings), fit_itq(embedded, BITS)
+    agree = (head.document_logits(embedded.documents) > 0) == (itq.document_logits(embedded.documents) > 0)
+    assert agree.mean() > 0.95
+    with pytest.raises(InputError, match="start cannot be itq where there are hidden layers"):
+        fit(embedded, {"embeddings": None}, start="itq")
+    with pytest.raises(InputError, match="takes dense features"):
+        fit(words, {"words": None}, **settings)
+    with pytest.raises(InputError, match="ask for at most 20 bits"):
+        fit(embedded, {"embeddings": None}, bits=24, **settings)
 
 
 @pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"infomax"}))
