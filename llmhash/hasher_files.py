@@ -86,6 +86,11 @@ def read_encoder(folder: Path, config: Mapping[str, Any], device: str | None = N
 
         arrays = _read_weights(folder / _ENCODER, config.get("encoder_digest", ""))
         return TfidfEncoder.from_config(described, arrays)
+    if kind == "joined":
+        from llmhash.encoders.joined import JoinedEncoder
+
+        arrays = _read_weights(folder / _ENCODER, config.get("encoder_digest", ""))
+        return JoinedEncoder.from_config(described, arrays, device=device)
     if kind == "tokens":
         from llmhash.encoders.tokens import TokenEncoder
 

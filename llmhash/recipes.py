@@ -19,6 +19,7 @@ from llmhash.errors import InputError, suggest
 
 if TYPE_CHECKING:
     from llmhash.encoders.base import Encoder
+    from llmhash.encoders.tfidf import TfidfEncoder
 
 
 #: The encoder that has no model: words and their weights, fitted on the corpus.
@@ -51,9 +52,12 @@ class EncoderSettings:
         trust_remote_code: Run code that the model's repository brings. Off unless the user turns it on.
         tokens: Give a row a token, for the head tokens.
         summary: With `tokens`, a whole text's vector: "cls" or "mean"; None takes the model's own.
-        preset: Of the encoder called tfidf, which is fitted on the corpus: which words it takes.
-        weights: Its words' weights: "tfidf", "counts" or "binary".
-        components: Its dimensions of latent semantic analysis; None gives the words themselves.
+        words_share: Share of the similarity that is the words', whose latent semantics are then joined to the
+            embeddings (`llmhash.encoders.joined`); 0 joins none.
+        preset: Of the words, joined or of the encoder called tfidf, which are fitted on the corpus: which.
+        weights: Their weights: "tfidf", "counts" or "binary".
+        components: Their dimensions of latent semantic analysis; None gives tfidf's words themselves, and 512
+            dimensions of joined ones.
         max_features: Its most frequent words that are kept; None takes the preset's number.
     """
 
@@ -69,6 +73,7 @@ class EncoderSettings:
     trust_remote_code: bool = False
     tokens: bool = False
     summary: str | None = None
+    words_share: float = 0.0
     preset: str = "wish"
     weights: str = "tfidf"
     components: int | None = None
@@ -141,7 +146,7 @@ class Recipe:
     @property
     def fits_encoder(self) -> bool:
         """Whether the encoder is fitted on the corpus, which has to be at hand to open it."""
-        return self.encoder.name == TFIDF
+        return self.encoder.name == TFIDF or self.encoder.words_share > 0
 
     @property
     def needs(self) -> frozenset[str]:
@@ -152,7 +157,7 @@ class Recipe:
         Raises:
             InputError: An objective, or a setting of one, is unknown.
         """
-        needs = {"words"} if self.fits_encoder and self.encoder.components is None else set()
+        needs = {"words"} if self.encoder.name == TFIDF and self.encoder.components is None else set()
         if self.encoder.tokens or self.head == "tokens":
             needs.add("tokens")
         if self.head in ("network", "tokens"):
@@ -171,16 +176,18 @@ class Recipe:
 
         Args:
             encoder: In the recipe's stead.
-            texts: The corpus, on which the encoder called tfidf is fitted.
+            texts: The corpus, on which words are fitted.
 
         Raises:
-            InputError: A setting is out of range, or tfidf has no corpus to be fitted on.
+            InputError: A setting is out of range, or words have no corpus to be fitted on.
         """
         if encoder is not None and not isinstance(encoder, str):
             return encoder
         chosen = self.encoder if encoder is None else replace(self.encoder, name=encoder)
         if chosen.name == TFIDF:
             return _fit_tfidf(chosen, texts, self.seed)
+        if chosen.words_share:
+            return _join_words(chosen, texts, self.seed)
         return _open_tokens(chosen) if chosen.tokens else _open_sentences(chosen)
 
     def with_encoder(self, **settings: Any) -> Recipe:
@@ -201,18 +208,21 @@ class Recipe:
 
         encoder = replace(self.encoder, **settings)
         if encoder.name != TFIDF:
-            if settings.get("components") is not None:
+            if settings.get("components") is not None and not encoder.words_share:
                 raise InputError(f"components are those of the encoder tfidf, and {encoder.name} has none.")
-            if not self.fits_encoder or self.head != "network" or self.words is not None:
+            if self.encoder.name != TFIDF or self.head != "network" or self.words is not None:
                 return replace(self, encoder=encoder)
             old = self.encoder
             words = WordSettings(old.preset, old.weights, old.max_features)
             return replace(self, encoder=replace(encoder, components=None), words=words)
         if encoder.tokens:
             raise InputError(f"the recipe {self.name} takes tokens, which tfidf does not give; name a model.")
-        if not self.fits_encoder:
+        encoder = replace(encoder, words_share=0.0)
+        if self.encoder.name != TFIDF:
             encoder = replace(encoder, preset=_PRESET)
-        if self.head not in WORD_HEADS and encoder.components is None:
+        # A learner of dense features, or a start from their components, takes no words as they are.
+        dense = self.training.get("learner") == "ridge" or self.training.get("start") == "itq"
+        if (self.head not in WORD_HEADS or dense) and encoder.components is None:
             encoder = replace(encoder, components=COMPONENTS)
         return replace(self, encoder=encoder)
 
@@ -221,7 +231,7 @@ class Recipe:
         return asdict(self)
 
 
-def _fit_tfidf(settings: EncoderSettings, texts: Sequence[str] | None, seed: int) -> Encoder:
+def _fit_tfidf(settings: EncoderSettings, texts: Sequence[str] | None, seed: int) -> TfidfEncoder:
     from llmhash.encoders.tfidf import TfidfEncoder
 
     if texts is None:
@@ -234,6 +244,17 @@ def _fit_tfidf(settings: EncoderSettings, texts: Sequence[str] | None, seed: int
         max_features=settings.max_features,
         seed=seed,
     )
+
+
+def _join_words(settings: EncoderSettings, texts: Sequence[str] | None, seed: int) -> Encoder:
+    from llmhash.encoders.joined import JoinedEncoder
+
+    if settings.tokens:
+        raise InputError(
+            "words are joined to whole texts' embeddings: set tokens to false or words_share to 0."
+        )
+    words = _fit_tfidf(replace(settings, components=settings.components or COMPONENTS), texts, seed)
+    return JoinedEncoder(_open_sentences(settings), words, settings.words_share)
 
 
 def _open_tokens(settings: EncoderSettings) -> Encoder:

@@ -9,6 +9,7 @@ import pytest
 
 from llmhash import Hasher
 from llmhash.corpora.labels import Labelled, LabelSet
+from llmhash.encoders import JoinedEncoder, TfidfEncoder
 from llmhash.encoders.base import TokenFeatures
 from llmhash.errors import InputError
 from llmhash.heads.registry import head_options
@@ -64,7 +65,10 @@ def shipped(name, **options):
 def fit(recipe, labelled, encoder, **settings):
     """The recipe's hasher; where it names a model, `encoder` takes its place."""
     teacher = None
-    if not recipe.fits_encoder:
+    if recipe.encoder.words_share:
+        words = TfidfEncoder.fit(labelled.train.texts, preset="plain", components=16)
+        teacher = JoinedEncoder(encoder, words, recipe.encoder.words_share)
+    elif not recipe.fits_encoder:
         teacher = TokensOf(encoder) if recipe.encoder.tokens else encoder
     return Hasher.fit_labels(recipe, labelled, teacher=teacher, **settings)
 
@@ -103,10 +107,24 @@ def test_the_word_methods_learn_from_words_beside_embeddings(name, labelled, enc
 def test_embedding_methods_take_words(name, labelled, encoder) -> None:
     recipe = shipped(name, **({"steps": 1} if name == "bpr" else {}))
     changed = recipe.with_encoder(name="tfidf")
-    assert changed.encoder.components == (COMPONENTS if name == "itq" else None)
+    # STH takes words as they are; BPR starts from principal components.
+    assert changed.encoder.components == (None if name == "sth" else COMPONENTS)
     chosen = recipe.with_encoder(name="tfidf", components=12)
     hasher = Hasher.fit_labels(chosen, labelled)
     assert (hasher.encoder.name, hasher.encoder.preset, hasher.dim) == ("tfidf", "survey", 12)
+
+
+def test_words_joined_to_embeddings_stay_with_the_next_model_and_go_with_words_alone(sentences) -> None:
+    recipe = load_recipe("sth-joined")
+    assert recipe.fits_encoder
+    assert recipe.needs == set()
+    assert recipe.with_encoder(name="mpnet").encoder == replace(recipe.encoder, name="mpnet")
+    alone = recipe.with_encoder(name="tfidf").encoder
+    assert (alone.name, alone.words_share, alone.components) == ("tfidf", 0.0, COMPONENTS)
+    with pytest.raises(InputError, match="joined to whole texts' embeddings: set tokens to false"):
+        recipe.with_encoder(tokens=True).open_encoder(texts=sentences)
+    with pytest.raises(InputError, match="fitted on the corpus, and there is none"):
+        recipe.open_encoder()
 
 
 def test_what_no_encoder_can_give_is_refused() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmhash.corpora import LabelSet, read_label_set
-from llmhash.encoders.base import Encoder, Side
+from llmhash.encoders.base import Encoder, Side, TokenFeatures
 from llmhash.errors import InputError
 
 FloatArray = NDArray[np.float32]
@@ -36,6 +36,23 @@ class Stored:
             fresh = dict(zip(unknown, encoded, strict=True))
         rows = [self.vectors[text] if text in self.vectors else fresh[text] for text in texts]
         return np.stack(rows) if rows else np.empty((0, self.encoder.dim), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Summaries:
+    """The whole texts' vectors of an encoder of tokens, for heads that take one a text."""
+
+    encoder: Encoder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.encoder, name)
+
+    def encode(self, texts: Sequence[str], side: Side, *, progress: bool = False) -> FloatArray:
+        """Features float32 (n, dim)."""
+        features = self.encoder.encode(texts, side, progress=progress)
+        if not isinstance(features, TokenFeatures):
+            raise InputError(f"{self.encoder.name} gives no token features.")
+        return features.summary
 
 
 def stored(encoder: Encoder, folder: Path, data: Path, name: str) -> Stored:

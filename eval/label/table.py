@@ -15,16 +15,17 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from features import Stored, stored
+from features import Stored, Summaries, stored
 from page import write_pages
 
 from llmhash import Hasher
 from llmhash.corpora import LabelSet, read_label_set
+from llmhash.encoders import JoinedEncoder
 from llmhash.encoders.base import Encoder
 from llmhash.errors import InputError
 from llmhash.evaluation.label import LabelledCodes, label_report
@@ -32,12 +33,14 @@ from llmhash.heads.registry import head_options
 from llmhash.recipes import Recipe, load_recipe, with_options
 
 METHODS = (
-    "sign", "median", "lsh", "pca", "itq", "spectral", "sth", "vdsh", "nash", "wish", "smash", "bpr",
-    "distill", "dhim",
+    "sign", "median", "lsh", "pca", "itq", "spectral", "sth", "sth-joined", "vdsh", "nash", "wish", "smash",
+    "bpr", "distill", "dhim",
 )  # fmt: skip
-#: What the methods see; DHIM always sees tokens.
+#: What the methods see, unless asked for more: sentence embeddings with words, or summaries of tokens.
 FEATURES = ("tfidf", "minilm")
-TOKENS = "tokens"
+JOINED, TOKENS = "joined", "tokens"
+#: Methods that see their recipe's own features always.
+_OWN = {"dhim": TOKENS, "sth-joined": JOINED}
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class Table:
         recipe = self._recipe(key)
         label_set = self._set(key.data, key.protocol)
         encoder = self._encoder(key.data, key.protocol, recipe.encoder)
+        if key.features == TOKENS and recipe.head != "tokens":
+            encoder = Summaries(encoder)
         began = time.perf_counter()
         hasher = Hasher.fit_labels(recipe, label_set, teacher=encoder)
         fitted = time.perf_counter()
@@ -79,7 +84,7 @@ class Table:
         return {
             **vars(key),
             **shared,
-            "stored_embeddings": isinstance(encoder, Stored),
+            "stored_embeddings": isinstance(getattr(encoder, "sentences", encoder), Stored),
             **report["rows"][0],
             "seconds": {"fit": round(fitted - began, 2)},
         }
@@ -88,7 +93,13 @@ class Table:
         recipe = load_recipe(key.method, bits=key.bits, seed=key.seed)
         if "max_seconds" in head_options(recipe.head):
             recipe = with_options(recipe, {"max_seconds": self._asked.seconds})
-        return recipe if key.features == TOKENS else recipe.with_encoder(name=key.features)
+        if key.method in _OWN:
+            return recipe
+        if key.features in (JOINED, TOKENS):
+            # The encoder of the method that always sees such features.
+            owner = next(method for method, features in _OWN.items() if features == key.features)
+            return replace(recipe, encoder=load_recipe(owner).encoder)
+        return recipe.with_encoder(name=key.features)
 
     def _read(self, name: str, protocol: Any) -> LabelSet:
         return read_label_set(self._asked.data / name, protocol=protocol)
@@ -103,6 +114,9 @@ class Table:
             return encoder
         if folder is None or not (folder / f"{name}.npz").exists():
             return encoder
+        if isinstance(encoder, JoinedEncoder):
+            sentences = stored(encoder.sentences, folder, self._asked.data, name)
+            return replace(encoder, sentences=sentences)
         return stored(encoder, folder, self._asked.data, name)
 
 
@@ -138,7 +152,7 @@ def _keys(asked: argparse.Namespace) -> list[Key]:
     return [
         Key(name, protocol, features, method, bits, seed)
         for name, protocol, bits, method, seed in cells
-        for features in ([TOKENS] if method == "dhim" else asked.features)
+        for features in ([_OWN[method]] if method in _OWN else asked.features)
     ]
 
 
@@ -154,7 +168,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--sets", type=_names, default=["20newsgroups", "agnews"], help="by commas")
     add("--protocols", type=_names, default=["survey"], help="survey, official or both, by commas")
     add("--methods", type=_names, default=list(METHODS), help="recipes, by commas")
-    add("--features", type=_names, default=list(FEATURES), help="what they see, by commas")
+    add(
+        "--features",
+        type=_names,
+        default=list(FEATURES),
+        help="what they see, by commas: also joined, tokens",
+    )
     add("--bits", type=lambda text: [int(each) for each in _names(text)], default=[32], help="by commas")
     add("--seeds", type=int, default=1, help="fits of each cell, with seeds 0, 1, ...")
     add("--seconds", type=float, default=180.0, help="of training, at most")

@@ -9,6 +9,7 @@ from llmhash.encoders.base import Encoder, Features, Side, TokenFeatures
 
 if TYPE_CHECKING:
     from llmhash.encoders.cache import FeatureCache as FeatureCache
+    from llmhash.encoders.joined import JoinedEncoder as JoinedEncoder
     from llmhash.encoders.sentence import SentenceEncoder as SentenceEncoder
     from llmhash.encoders.teachers import TEACHERS as TEACHERS
     from llmhash.encoders.teachers import Teacher as Teacher
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _EXPORTS = {
     "FeatureCache": ("cache", "FeatureCache"),
+    "JoinedEncoder": ("joined", "JoinedEncoder"),
     "SentenceEncoder": ("sentence", "SentenceEncoder"),
     "TEACHERS": ("teachers", "TEACHERS"),
     "Teacher": ("teachers", "Teacher"),
@@ -35,6 +37,7 @@ __all__ = [
     "Encoder",
     "FeatureCache",
     "Features",
+    "JoinedEncoder",
     "SentenceEncoder",
     "Side",
     "Teacher",

@@ -5,7 +5,7 @@ from scipy.sparse import csr_array
 from llmhash.errors import InputError
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
-from llmhash.heads.sth import fit_sth, laplacian_eigenmaps
+from llmhash.heads.sth import fit_sth, laplacian_eigenmaps, regress
 
 
 def clusters(rows=240, dim=10, count=6, seed=0):
@@ -42,6 +42,34 @@ def test_neighbours_get_near_codes_and_so_do_texts_from_elsewhere(sparse):
     assert near[same].mean() < 0.5 * near[~same].mean()
 
 
+def test_ridge_regression_learns_the_bits_too():
+    documents, of = clusters()
+    others, of_others = clusters(seed=1)
+    svm, ridge = (
+        fit_sth(TrainingFeatures(documents), 8, neighbours=5, learner=each) for each in ("svm", "ridge")
+    )
+    near = ridge.document_codes(others).hamming(ridge.document_codes(documents))
+    same = of_others[:, None] == of[None, :]
+    assert near[same].mean() < 0.5 * near[~same].mean()
+    agree = ridge.document_codes(documents).unpack() == svm.document_codes(documents).unpack()
+    assert agree.mean() > 0.9
+
+
+def test_ridge_regression_is_the_minimum_of_its_loss():
+    rng = np.random.default_rng(0)
+    documents, codes = rng.normal(2, 1, (50, 4)).astype(np.float32), rng.uniform(size=(50, 3)) < 0.4
+    head = regress(documents, codes, 0.5)
+    signs = np.where(codes, 1.0, -1.0)
+
+    def loss(weight, bias):
+        return 0.5 * np.square(documents @ weight.T + bias - signs).sum() + 0.5 * np.square(weight).sum()
+
+    least = loss(head.weight, head.bias)
+    for _ in range(20):
+        step = rng.normal(0, 0.01, (3, 5))
+        assert loss(head.weight + step[:, :4], head.bias + step[:, 4]) > least
+
+
 def test_it_is_reproducible_and_the_seed_decides_the_sample():
     documents, _ = clusters()
     features = TrainingFeatures(documents)
@@ -64,3 +92,7 @@ def test_progress_and_bad_input():
         fit_sth(features, 40)
     with pytest.raises(InputError, match="neighbours must be at least 1"):
         fit_sth(features, 3, neighbours=0)
+    with pytest.raises(InputError, match="learner cannot be 'rigde'; did you mean ridge"):
+        fit_sth(features, 3, learner="rigde")
+    with pytest.raises(InputError, match="takes dense features"):
+        fit_sth(TrainingFeatures(csr_array(documents)), 3, learner="ridge")
