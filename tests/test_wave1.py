@@ -12,6 +12,7 @@ from llmhash.corpora.labels import Labelled, LabelSet
 from llmhash.encoders import JoinedEncoder, TfidfEncoder
 from llmhash.encoders.base import TokenFeatures
 from llmhash.errors import InputError
+from llmhash.evaluation.label import LabelledCodes, label_report
 from llmhash.heads.registry import head_options
 from llmhash.recipes import COMPONENTS, load_recipe, recipe_names
 
@@ -112,6 +113,16 @@ def test_embedding_methods_take_words(name, labelled, encoder) -> None:
     chosen = recipe.with_encoder(name="tfidf", components=12)
     hasher = Hasher.fit_labels(chosen, labelled)
     assert (hasher.encoder.name, hasher.encoder.preset, hasher.dim) == ("tfidf", "survey", 12)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_class_with_one_document_is_trained_with_and_measured(split, labelled) -> None:
+    part = getattr(labelled, split)
+    lone = Labelled(part.texts, [("rare",), *part.labels[1:]])
+    changed = replace(labelled, **{split: lone})
+    hasher = Hasher.fit_labels(shipped("nash", steps=2).with_encoder(preset="plain"), changed)
+    row = label_report([LabelledCodes.from_hasher(hasher, changed)], changed, k=10)["rows"][0]
+    assert 0 < row["precision@10"] < 1
 
 
 def test_words_joined_to_embeddings_stay_with_the_next_model_and_go_with_words_alone(sentences) -> None:

@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if path.exists() and key.method not in asked.again:
                 continue
             _say(key, _make(table, key, path))
-    write_pages(asked.output, "python eval/label/table.py --data DATA --output OUTPUT")
+    write_pages(asked.output)
 
 
 def _make(table: Table, key: Key, path: Path) -> str:

@@ -123,7 +123,7 @@ class Sources:
         if self.corpus is not None:
             return read_corpus(self.corpus)
         if encoder is None:
-            raise InputError(f"{teacher} is fitted on the corpus: give it as --corpus or --data.")
+            raise InputError("words are fitted on the corpus: give it as --corpus or --data.")
         if self.dataset is not None:
             seconds = headline.parse_duration(self.budget)
             return headline.sized_hub_corpus(self.dataset, encoder, seconds)

@@ -104,7 +104,7 @@ def test_pairs_of_words_are_trained_on_without_float_figures(run, quick, sentenc
     (tmp_path / "texts.txt").write_text("\n".join(sentences) + "\n")
     trained = run(
         "train", quick("bpr"), "--encoder", "tfidf", "--corpus", "texts.txt", "--bits", 8, "--output", "h",
-        "--pseudo-queries", 100, "--device", "cpu",
+        "--components", 12, "--pseudo-queries", 100, "--device", "cpu",
     )  # fmt: skip
     assert trained.code == 0, trained.err
     assert Hasher.load(tmp_path / "h").training["queries"] > 0
@@ -128,7 +128,8 @@ def test_what_does_not_go_together_is_one_sentence(run, folder, arguments, messa
     assert "Traceback" not in failed.err
 
 
-def test_words_without_a_corpus_are_one_sentence(run) -> None:
-    failed = run("train", "nash")
+@pytest.mark.parametrize("name", ["nash", "sth-joined"])
+def test_words_without_a_corpus_are_one_sentence(run, name) -> None:
+    failed = run("train", name)
     assert failed.code == 1
-    assert "tfidf is fitted on the corpus: give it as --corpus or --data" in " ".join(failed.err.split())
+    assert "words are fitted on the corpus: give it as --corpus or --data" in " ".join(failed.err.split())
