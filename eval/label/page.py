@@ -166,7 +166,7 @@ def _differences(cells: Sequence[Cell]) -> list[str]:
         }
         if apart:
             said = ", ".join(f"{value:+.3f} at {bits}" for bits, value in apart.items())
-            lines.append(f"- {data}, {method} ({said} bits): {reason(data, method)}")
+            lines.append(f"- {data}, {method} ({said} bits): {reason(data, method)}.")
     if not lines:
         return []
     return ["## Where figures differ from the published ones by more than 0.02", "", *lines, ""]
