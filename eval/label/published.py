@@ -43,7 +43,7 @@ _REASONS = {
         f"the divergence's weight stays small here, where theirs falls off at 64 bits; {_SPLIT}"
     ),
     ("20newsgroups", "nash"): (
-        "not found; on validation documents it levels off at 0.53 after 600 of 1,500 steps, so that more time "
+        "not found; on validation documents it levels off at 0.53 after 600 of 1,500 steps, so more time "
         f"does not help, and without dropout and noise it reaches 0.48; {_SPLIT}"
     ),
     ("20newsgroups", "wish"): f"{_OWN_RUN}; at 12 bits the WISH paper itself has 0.539",
