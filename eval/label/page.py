@@ -110,7 +110,8 @@ def _few_bits(cells: Sequence[Cell]) -> list[str]:
     lines = [
         "## Few bits",
         "",
-        "Words (TF-IDF), survey protocol, one seed. *WISH paper*: its table 1, on its own splits.",
+        "Words (TF-IDF), survey protocol, one seed; training was cut after 40 seconds of one core, before",
+        "the recipes' schedules end. *WISH paper*: its table 1, on its own splits.",
         "",
         "| method | " + " | ".join(f"{data}, {bits} bits" for data, bits in columns) + " |",
         "|---" * (len(columns) + 1) + "|",
