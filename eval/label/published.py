@@ -34,8 +34,8 @@ FEW_BITS = {
 }
 
 _SAMPLE = (
-    "the sample is a sixth of the set; at the 0.02 to 0.03 a doubling measured above, the whole set would "
-    "give up to 0.07 more, and what is beyond that was not looked into"
+    "the sample is a sixth of the set; at the 0.02 that the last doubling measured above gave, the whole set "
+    "would give 0.05 more, and what is beyond that was not looked into"
 )
 _OWN_RUN = "the published figure is the survey's own run, of one setting, and with its own preprocessing"
 _SPLIT = (
@@ -50,7 +50,7 @@ _REASONS = {
         f"does not help, and without dropout and noise it reaches 0.48; {_SPLIT}"
     ),
     ("20newsgroups", "wish"): (
-        f"at 32 bits {_OWN_RUN}; up to 12 bits it is the WISH paper's, of two layers of 1,000 "
+        f"from 32 bits on {_OWN_RUN}; up to 12 bits it is the WISH paper's, of two layers of 1,000 "
         "units, where training was cut short here"
     ),
     ("20newsgroups", "smash"): _OWN_RUN,
