@@ -7,6 +7,7 @@ that features differ from torch's by rounding alone.
 from __future__ import annotations
 
 import warnings
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -50,7 +51,7 @@ def use_openvino(model: SentenceTransformer, dtype: str) -> SentenceTransformer:
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"OpenVINO cannot convert this model ({reason}); take the torch backend.") from error
-    compiled = openvino.compile_model(
+    compiled = _core().compile_model(
         graph,
         "CPU",
         {
@@ -61,6 +62,19 @@ def use_openvino(model: SentenceTransformer, dtype: str) -> SentenceTransformer:
     )
     first.model = _Compiled(compiled, names, first.model.config)
     return model
+
+
+@cache
+def _core() -> Any:
+    """The process's one OpenVINO core, which is never given up.
+
+    A core puts up an alternate signal stack of its own for the thread that first uses it, and when it goes
+    puts back the one that was there before. Where of two cores the first to come is the first to go, the
+    other puts back a stack that is no more, and the next signal, Ctrl-C say, is a segmentation fault.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 class _Positional(nn.Module):

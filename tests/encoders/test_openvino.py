@@ -1,3 +1,4 @@
+import subprocess
 import sys
 
 import numpy as np
@@ -6,6 +7,25 @@ from sentence_transformers import SentenceTransformer
 
 from llmhash.encoders import SentenceEncoder
 from llmhash.errors import InputError, MissingExtraError
+
+# Two models come and go, the first one first; then Ctrl-C.
+_INTERRUPTED_AFTERWARDS = """
+import faulthandler, gc, signal, sys
+from llmhash.encoders import SentenceEncoder
+
+faulthandler.enable()
+encoders = []
+for _ in range(2):
+    encoders.append(SentenceEncoder.open(sys.argv[1], device="cpu", cache=None, backend="openvino"))
+    encoders[-1].encode(["a"], "document")
+while encoders:
+    del encoders[0]
+    gc.collect()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
 
 
 def open_with(model, **settings):
@@ -50,3 +70,8 @@ class TestCompiled:
     def test_a_routed_model_is_refused(self, routed):
         with pytest.raises(InputError, match="take torch"):
             open_with(routed, backend="openvino").encode(["a"], "document")
+
+    def test_an_interrupt_after_models_are_gone_is_one(self, prompted):
+        command = [sys.executable, "-c", _INTERRUPTED_AFTERWARDS, str(prompted)]
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert (result.returncode, result.stdout) == (0, "interrupted\n"), result.stderr
