@@ -247,12 +247,12 @@ class Hasher:
         return self.document_codes(self.document_features(documents, progress=progress))
 
     def encode_queries(self, queries: TextsOrVectors, *, progress: bool = False) -> NDArray[np.float32]:
-        """Logits float32 (q, bits) of queries; `Codes.from_logits` makes codes of them."""
+        """Logits float32 (q, bits) of queries."""
         return self.query_logits(self.query_features(queries, progress=progress))
 
     def encode_query_codes(self, queries: TextsOrVectors, *, progress: bool = False) -> Codes:
-        """Codes of queries."""
-        return Codes.from_logits(self.encode_queries(queries, progress=progress))
+        """Codes of queries, to search those of documents by Hamming distance."""
+        return self.query_codes(self.query_features(queries, progress=progress))
 
     def document_features(self, documents: TextsOrVectors, *, progress: bool = False) -> AnyFeatures:
         """The encoder's features (n, dim) of documents, dense unless it gives words or tokens.
@@ -268,6 +268,10 @@ class Hasher:
     def document_codes(self, features: AnyFeatures) -> Codes:
         """Codes of document features (n, dim)."""
         return self.head.document_codes(features)
+
+    def query_codes(self, features: AnyFeatures) -> Codes:
+        """Codes of query features (n, dim)."""
+        return self.head.query_codes(features)
 
     def query_logits(self, features: AnyFeatures) -> NDArray[np.float32]:
         """Logits float32 (n, bits) of query features (n, dim)."""

@@ -120,10 +120,11 @@ def test_with_a_codebook_the_signs_of_the_logits_are_exported(
         hasher = Hasher(replace(hasher.head, codebook=trained), encoder)
     model = hasher.to_sentence_transformers()
     plain, query = (encode(TEXTS, precision="ubinary") for encode in (model.encode, model.encode_query))
-    np.testing.assert_array_equal(query, hasher.encode_query_codes(TEXTS).packed)
+    np.testing.assert_array_equal(query, Codes.from_logits(hasher.encode_queries(TEXTS)).packed)
     logits = hasher.head.document_logits(hasher.document_features(TEXTS))
     np.testing.assert_array_equal(plain, Codes.from_logits(logits).packed)
-    assert np.array_equal(plain, hasher.encode_documents(TEXTS).packed) is not chooses_codes
+    for given, own in ((plain, hasher.encode_documents(TEXTS)), (query, hasher.encode_query_codes(TEXTS))):
+        assert np.array_equal(given, own.packed) is not chooses_codes
 
 
 def test_the_real_model_gives_the_same_bytes(tmp_path) -> None:

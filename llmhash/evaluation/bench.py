@@ -129,7 +129,7 @@ class Bench:
     def _rankings(self, head: Head, documents: Codes) -> Iterator[tuple[str, Ranking]]:
         queries = self.task.queries
         if "hamming" in self.scorings:
-            yield "hamming", HammingRanking(Codes.from_logits(head.query_logits(queries)), documents)
+            yield "hamming", HammingRanking(head.query_codes(queries), documents)
         others = [scoring for scoring in self.scorings if scoring != "hamming"]
         if not others:  # A codebook's tables are the largest thing here, and not wanted then.
             return

@@ -103,7 +103,7 @@ class LabelledCodes:
         texts = _queries(label_set, split).texts
         if query_side == "query":
             queries = hasher.query_features(texts, progress=progress)
-            query_codes = Codes.from_logits(hasher.query_logits(queries))
+            query_codes = hasher.query_codes(queries)
         else:
             queries = hasher.document_features(texts, progress=progress)
             query_codes = hasher.document_codes(queries)

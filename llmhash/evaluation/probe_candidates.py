@@ -67,7 +67,7 @@ def candidate_curves(
 
 def _ranks(head: Head, task: RetrievalTask, documents: Codes) -> tuple[Ranks, Ranks]:
     """Where the teacher's ten best, and the asymmetric scan's, stand by Hamming distance."""
-    hamming = HammingRanking(Codes.from_logits(head.query_logits(task.queries)), documents)
+    hamming = HammingRanking(head.query_codes(task.queries), documents)
     scan = AsymmetricScan(head.asymmetric_queries(task.queries), documents)
     of_teacher: list[Ranks] = []
     of_scan: list[Ranks] = []

@@ -27,7 +27,7 @@ class AffineHead:
         bias: float32 (bits,); a threshold t is the bias -t.
         query_weight: float32 (bits, dim), or None where queries use `weight`.
         query_bias: float32 (bits,), or None where queries use `bias`.
-        codebook: By what documents' codes are chosen, and scored asymmetrically; None where a code is the
+        codebook: By what codes are chosen, and documents scored asymmetrically; None where a code is the
             signs of the logits, and a query's logits score its bits.
     """
 
@@ -94,12 +94,23 @@ class AffineHead:
             return Codes.from_logits(logits)
         return Codes(self.codebook.encode(features.astype(np.float32, copy=False), logits), self.bits)
 
+    def query_codes(self, features: FloatArray) -> Codes:
+        """Codes of query features float32 (n, dim): made as documents' are, from where documents lie.
+
+        A codebook that does not know where the queries of another side lie leaves them the signs of their
+        logits.
+        """
+        logits, book = self.query_logits(features), self.codebook
+        if book is None or (book.query_mean is None and not self.shared):
+            return Codes.from_logits(logits)
+        return Codes(book.encode(book.among_documents(features), logits), self.bits)
+
     def asymmetric_queries(self, features: FloatArray) -> FloatArray | TableQueries:
         """What scores codes for query features float32 (n, dim): their logits, or the codebook's tables."""
-        logits = self.query_logits(features)
         if self.codebook is None:
-            return logits
-        return TableQueries(logits, self.codebook.query_tables(features.astype(np.float32, copy=False)))
+            return self.query_logits(features)
+        tables = self.codebook.query_tables(features.astype(np.float32, copy=False))
+        return TableQueries(self.query_codes(features), tables)
 
     def _logits(self, features: FloatArray, side: str) -> FloatArray:
         refuse_wrong_width(features, self.dim)

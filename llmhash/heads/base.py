@@ -234,7 +234,7 @@ class Head(Protocol):
 
     @property
     def codebook(self) -> Codebook | None:
-        """By what documents' codes are chosen, and scored asymmetrically; affine heads may have one."""
+        """By what codes are chosen, and documents scored asymmetrically; affine heads may have one."""
         ...
 
     def document_logits(self, features: AnyFeatures) -> FloatArray:
@@ -247,6 +247,10 @@ class Head(Protocol):
 
     def document_codes(self, features: AnyFeatures) -> Codes:
         """Codes of document features (n, dim)."""
+        ...
+
+    def query_codes(self, features: AnyFeatures) -> Codes:
+        """Codes of query features (n, dim)."""
         ...
 
     def asymmetric_queries(self, features: AnyFeatures) -> FloatArray | TableQueries:
@@ -278,6 +282,10 @@ class SignsHead:
     def document_codes(self, features: AnyFeatures) -> Codes:
         """Codes of document features (n, dim): the signs of the logits."""
         return Codes.from_logits(self.document_logits(features))
+
+    def query_codes(self, features: AnyFeatures) -> Codes:
+        """Codes of query features (n, dim): the signs of the logits."""
+        return Codes.from_logits(self.query_logits(features))
 
     def asymmetric_queries(self, features: AnyFeatures) -> FloatArray:
         """What scores codes for query features (n, dim): their logits."""

@@ -10,8 +10,8 @@ minimises
 over all codes c (as plus and minus ones), with x the centred document, u its direction and z its logits. The
 second term is the score-aware loss of ScaNN (Guo et al. 2020, "Accelerating Large-Scale Inference with
 Anisotropic Vector Quantization", section 3): queries that a document matters to lie near it, so that errors
-along it disturb their ranking most. The third keeps the code near the signs of the logits, which Hamming
-distance reads.
+along it disturb their ranking most. The third keeps the code near the signs of the logits, so that Hamming
+distance ranks codes: documents' by a query's, which is found in the same way.
 """
 
 from __future__ import annotations
@@ -46,12 +46,15 @@ class Codebook:
         mean: float32 (d,), what x is centred on; None where codes are the signs of the logits.
         weights: float32 (2,), `parallel` and `pull`; None likewise.
         offsets: float32 (m, 256), what each value of each byte adds to the score for any query; None for 0.
+        query_mean: float32 (d,), the mean of queries whose side differs from the documents'; None where
+            the sides are one.
     """
 
     tables: FloatArray
     mean: FloatArray | None = None
     weights: FloatArray | None = None
     offsets: FloatArray | None = None
+    query_mean: FloatArray | None = None
 
     def __post_init__(self) -> None:
         width, values, dim = self.tables.shape if self.tables.ndim == 3 else (0, 0, 0)
@@ -62,6 +65,7 @@ class Codebook:
             "mean": (dim,),
             "weights": (2,),
             "offsets": (width, 256),
+            "query_mean": (dim,),
         }
         for name, array in self.tensors().items():
             if array.dtype != np.float32 or array.shape != shapes[name]:
@@ -70,6 +74,8 @@ class Codebook:
                 raise InputError(f"{name} holds NaN or infinity; the fit diverged.")
         if (self.mean is None) != (self.weights is None):
             raise InputError("a codebook has both a mean and weights, or neither.")
+        if self.query_mean is not None and self.mean is None:
+            raise InputError("a codebook with the queries' mean has the documents' too.")
         if self.weights is not None and not (self.weights >= 0).all():
             raise InputError("the weights of a codebook must be at least 0.")
 
@@ -85,7 +91,7 @@ class Codebook:
 
     @property
     def chooses_codes(self) -> bool:
-        """Whether documents' codes are searched for, rather than being the signs of their logits."""
+        """Whether codes are searched for, rather than being the signs of the logits."""
         return self.mean is not None
 
     def tensors(self) -> dict[str, FloatArray]:
@@ -95,11 +101,12 @@ class Codebook:
             "mean": self.mean,
             "weights": self.weights,
             "offsets": self.offsets,
+            "query_mean": self.query_mean,
         }
         return {name: array for name, array in named.items() if array is not None}
 
     def encode(self, features: FloatArray, logits: FloatArray) -> Bytes:
-        """Codes of documents: by beam search over the bytes from the first to the last, or the logits' signs.
+        """Codes: by beam search over the bytes from the first to the last, or the logits' signs.
 
         Args:
             features: float32 (n, d).
@@ -119,6 +126,13 @@ class Codebook:
             x, directions = centred(features[part], self.mean)
             codes[part] = self._search(x, directions, pull * logits[part], parallel, beam)
         return codes
+
+    def among_documents(self, queries: FloatArray) -> FloatArray:
+        """Query features float32 (q, d) moved to where documents lie, so that they can be encoded as such."""
+        moved: FloatArray = queries.astype(np.float32, copy=False)
+        if self.mean is not None and self.query_mean is not None:
+            moved = moved + (self.mean - self.query_mean)
+        return moved
 
     def query_tables(self, queries: FloatArray) -> FloatArray:
         """T float32 (q, m, 256) of query features float32 (q, d)."""

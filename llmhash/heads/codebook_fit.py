@@ -9,6 +9,7 @@ searched anew, in turns. A value that few documents take is drawn to what its ei
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +42,7 @@ def fit_codebook(
     *,
     parallel: float,
     pull: float,
+    query_mean: FloatArray | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Codebook:
@@ -52,6 +54,7 @@ def fit_codebook(
         parallel: Weight of the error along a document's own direction, beside that of the whole error.
         pull: Weight of the logits' signs, in units of the documents' mean squared distance from their mean
             over the logits' spread: 0 lets codes leave the signs wherever that lowers the error.
+        query_mean: float32 (d,), the mean of queries, where their side differs.
         seed: Of the sample of documents.
         progress: Called with (round, rounds, message).
     """
@@ -63,12 +66,12 @@ def fit_codebook(
     spread = float(np.sqrt(np.square(logits).mean())) or 1.0
     weights = np.array([parallel, pull * float(np.square(x).sum(axis=1).mean()) / spread], np.float32)
     tables, codes = _residual_start(x, logits, float(weights[1]))
-    book = Codebook(tables, mean, weights)
+    book = Codebook(tables, mean, weights, query_mean=query_mean)
     for turn in range(_ROUNDS):
         if progress is not None:
             progress(turn + 1, _ROUNDS, "codebook")
         codes = book.encode(sample, logits)
-        book = Codebook(_fit_tables(x, directions, codes, book, parallel), mean, weights)
+        book = replace(book, tables=_fit_tables(x, directions, codes, book, parallel))
     return book
 
 

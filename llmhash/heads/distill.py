@@ -217,11 +217,13 @@ def _with_codebook(
     progress: Callable[[int, int, str], None] | None,
 ) -> AffineHead:
     """The head with a codebook: the one that chooses codes too, or where it does not gain, a trained one."""
+    queries = features.query_statistics
     book = fit_codebook(
         features.documents[ranking.rows],
         head,
         parallel=options.parallel,
         pull=options.pull,
+        query_mean=None if queries is None else queries.mean(axis=0, dtype=np.float64).astype(np.float32),
         seed=seed,
         progress=progress,
     )

@@ -23,7 +23,7 @@ import numpy as np
 
 from llmhash.codes import Codes
 from llmhash.errors import InputError
-from llmhash.index.asymmetric_queries import AsymmetricQueries, CheckedQueries, check_queries, logits_of
+from llmhash.index.asymmetric_queries import AsymmetricQueries, CheckedQueries, bits_of, check_queries
 from llmhash.index.base import NO_KEY
 from llmhash.index.checks import allowed_rows, check_codes, check_k
 from llmhash.index.jit import frozen
@@ -169,7 +169,7 @@ def asymmetric_search(
 
 def _checked(queries: AsymmetricQueries, packed: Codes | Bytes) -> tuple[CheckedQueries, Bytes]:
     asked = check_queries(queries)
-    return asked, np.ascontiguousarray(check_codes(packed, logits_of(asked).shape[1]).packed)
+    return asked, np.ascontiguousarray(check_codes(packed, bits_of(asked)).packed)
 
 
 def _useful_threads(threads: int | None, size: int) -> int:

@@ -27,23 +27,23 @@ class TableQueries:
     (Babenko and Lempitsky, CVPR 2014), of which product quantization is a special case.
 
     Attributes:
-        logits: float (q, bits), finite; their signs are the queries' own codes: for Hamming candidates, and
-            for ties of the score.
+        codes: The q queries' own: for Hamming candidates, and for ties of the score.
         tables: float32 (q, ceil(bits / 8), 256), finite: what each value of each byte adds to the score.
 
     Raises:
-        InputError: An array is not of that kind and shape, or the largest entries add up to more than 1.7e38.
+        InputError: The tables are not of that kind and shape, or their largest entries add up to more than
+            1.7e38.
     """
 
-    logits: NDArray[Any]
+    codes: Codes
     tables: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        logits, tables = check_logits(self.logits), np.asarray(self.tables)
-        shape = (len(logits), bytes_per_code(logits.shape[1]), BYTE_VALUES)
+        tables = np.asarray(self.tables)
+        shape = (len(self.codes), bytes_per_code(self.bits), BYTE_VALUES)
         if tables.shape != shape or tables.dtype != np.float32:
             raise InputError(
-                f"the tables of {len(logits)} queries of {logits.shape[1]} bits are a float32 array of shape "
+                f"the tables of {len(self.codes)} queries of {self.bits} bits are a float32 array of shape "
                 f"{shape}, not {tables.dtype} {tables.shape}."
             )
         total = largest_total(tables)
@@ -51,19 +51,18 @@ class TableQueries:
             raise InputError("tables hold NaN or infinity: the features or the codebook are broken.")
         if (total > _MOST).any():
             raise InputError(f"the tables' largest entries add up to more than {_MOST:.2g}: scale them down.")
-        object.__setattr__(self, "logits", logits)
         object.__setattr__(self, "tables", np.ascontiguousarray(tables))
 
     @property
     def bits(self) -> int:
         """Bits of a code."""
-        return int(self.logits.shape[1])
+        return self.codes.bits
 
     def __len__(self) -> int:
-        return len(self.logits)
+        return len(self.codes)
 
     def __getitem__(self, part: slice | NDArray[Any]) -> TableQueries:
-        return TableQueries(self.logits[part], self.tables[part])
+        return TableQueries(self.codes[part], self.tables[part])
 
 
 #: Logits, float (q, bits), or tables.
@@ -88,14 +87,15 @@ def check_queries(queries: AsymmetricQueries) -> CheckedQueries:
     return queries if isinstance(queries, TableQueries) else check_logits(queries)
 
 
-def logits_of(queries: CheckedQueries) -> NDArray[Any]:
-    """The logits of checked queries, (q, bits)."""
-    return queries.logits if isinstance(queries, TableQueries) else queries
+def bits_of(queries: CheckedQueries) -> int:
+    """Bits of the codes that checked queries score."""
+    return queries.bits if isinstance(queries, TableQueries) else int(queries.shape[1])
 
 
 def own_codes(queries: AsymmetricQueries) -> Codes:
-    """The queries' own codes."""
-    return Codes.from_logits(logits_of(check_queries(queries)))
+    """The queries' own codes: those that come with tables, or the signs of the logits."""
+    checked = check_queries(queries)
+    return checked.codes if isinstance(checked, TableQueries) else Codes.from_logits(checked)
 
 
 def largest_total(tables: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ BITS, COUNT, DIM = 20, 400, 6
 def queries():
     rng = np.random.default_rng(1)
     tables = 5 * rng.standard_normal((4, 3, 256)).astype(np.float32)
-    return TableQueries(rng.standard_normal((4, BITS)).astype(np.float32), np.round(tables))
+    return TableQueries(Codes.from_logits(rng.standard_normal((4, BITS))), np.round(tables))
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def ranked(scores, distances, rows, k):
 @pytest.mark.parametrize("scoring", ["hamming", "asymmetric", "asymmetric_scan", "float16"])
 def test_tables_equal_the_reference(collection, queries, features, random_codes, scoring):
     codes, rows = random_codes(COUNT, BITS), collection.rows()
-    distances = Codes.from_logits(queries.logits).hamming(codes).astype(int)
+    distances = queries.codes.hamming(codes).astype(int)
     by_tables = queries.tables[:, np.arange(3), codes.packed].sum(axis=2)
     vectors = np.zeros((COUNT, DIM), np.float32)
     vectors[rows] = collection.vectors(rows)

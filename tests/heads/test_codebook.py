@@ -1,5 +1,7 @@
 """The additive codebook: what its codes minimise, and what its tables score."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -146,14 +148,15 @@ def test_a_score_is_the_query_s_dot_product_with_the_decoded_code():
     book = make_book(4)
     codes = np.random.default_rng(4).integers(0, 256, (90, 4), dtype=np.uint8)
     queries = normal(7, DIM, seed=5)
-    asked = TableQueries(normal(7, 32), book.query_tables(queries))
+    own = Codes.from_logits(normal(7, 32))
+    asked = TableQueries(own, book.query_tables(queries))
     np.testing.assert_allclose(
         asymmetric_scores(asked, codes), queries @ book.decode(codes).T, rtol=1e-5, atol=1e-4
     )
     offsets = normal(4, 256, seed=6)
     lifted = Codebook(book.tables, offsets=offsets)
     expected = queries @ book.decode(codes).T + offsets[np.arange(4), codes].sum(axis=1)
-    scores = asymmetric_scores(TableQueries(normal(7, 32), lifted.query_tables(queries)), codes)
+    scores = asymmetric_scores(TableQueries(own, lifted.query_tables(queries)), codes)
     np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-4)
 
 
@@ -162,7 +165,8 @@ def test_tables_of_the_bits_alone_score_as_the_logits_do():
     tables = np.einsum("ab,mbd->mad", SIGNS, weight.reshape(2, 8, DIM))
     queries, codes = normal(5, DIM, seed=1), Codes.from_logits(normal(40, 16, seed=2))
     logits = queries @ weight.T
-    by_tables = asymmetric_scores(TableQueries(logits, Codebook(tables).query_tables(queries)), codes)
+    asked = TableQueries(Codes.from_logits(logits), Codebook(tables).query_tables(queries))
+    by_tables = asymmetric_scores(asked, codes)
     by_logits = asymmetric_scores(logits, codes) * np.abs(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(by_tables, by_logits, rtol=1e-4, atol=1e-4)
 
@@ -191,12 +195,26 @@ def test_a_head_chooses_codes_and_scores_by_its_codebook(head):
     assert (codes.packed != Codes.from_logits(head.document_logits(features)).packed).any()
     asked = head.asymmetric_queries(queries)
     assert isinstance(asked, TableQueries)
-    np.testing.assert_array_equal(asked.logits, head.query_logits(queries))
+    # With one side for both, a query is encoded as a document is.
+    np.testing.assert_array_equal(asked.codes.packed, head.document_codes(queries).packed)
     np.testing.assert_allclose(
         asymmetric_scores(asked, codes), queries @ head.codebook.decode(codes.packed).T, atol=1e-4
     )
     # Doubles are taken as floats, as they are where logits are made.
     np.testing.assert_array_equal(head.document_codes(features.astype(np.float64)).packed, codes.packed)
+
+
+def test_queries_of_another_side_are_encoded_from_where_documents_lie(head):
+    """Queries that lie off the documents by a constant, which the query side's bias takes away."""
+    features, shift = normal(40, DIM, seed=7), 3 * normal(1, DIM, seed=9)[0]
+    moved = replace(head, query_bias=head.bias - head.weight @ shift)
+    # Nobody said where the queries lie.
+    signs = Codes.from_logits(moved.query_logits(features + shift))
+    np.testing.assert_array_equal(moved.query_codes(features + shift).packed, signs.packed)
+    known = replace(moved, codebook=replace(head.codebook, query_mean=head.codebook.mean + shift))
+    np.testing.assert_array_equal(
+        known.query_codes(features + shift).packed, head.document_codes(features).packed
+    )
 
 
 def test_without_a_codebook_nothing_changes(head):
@@ -253,6 +271,8 @@ def broken(**changes):
         ({"weights": normal(3)}, r"weights must be float32 \(2,\)"),
         ({"weights": np.array([1, -1], np.float32)}, "must be at least 0"),
         ({"offsets": normal(2, 255)}, r"offsets must be float32 \(2, 256\)"),
+        ({"query_mean": normal(DIM - 1)}, r"query_mean must be float32 \(24,\)"),
+        ({"mean": None, "weights": None, "query_mean": normal(DIM)}, "has the documents' too"),
         ({"tables": None}, "tables"),
         ({"rotation": normal(2, 2)}, "rotation"),
     ],

@@ -64,8 +64,9 @@ def test_the_fingerprint_knows_all_of_the_codebook(hasher):
         changed(hasher, mean=book.mean + np.float32(0.5)),
         changed(hasher, weights=book.weights + np.float32(0.5)),
         changed(hasher, offsets=np.zeros((BITS // 8, 256), np.float32)),
+        changed(hasher, query_mean=book.mean),
     ]
-    assert len({hasher.fingerprint, *(other.fingerprint for other in others)}) == 6
+    assert len({hasher.fingerprint, *(other.fingerprint for other in others)}) == 7
 
 
 def test_the_balance_in_the_training_facts_is_that_of_the_codes(hasher, documents):
@@ -76,8 +77,8 @@ def test_the_balance_in_the_training_facts_is_that_of_the_codes(hasher, document
 def reference(hasher, documents, query, scoring, k, candidates):
     """Rows and scores by plain numpy."""
     codes = hasher.encode_documents(documents).packed
-    logits = hasher.encode_queries(query[None])
-    distances = np.bitwise_count(codes ^ Codes.from_logits(logits).packed).sum(axis=1).astype(int)
+    own = hasher.encode_query_codes(query[None]).packed
+    distances = np.bitwise_count(codes ^ own).sum(axis=1).astype(int)
     asymmetric = hasher.head.codebook.decode(codes) @ query
     pool = np.arange(len(codes))
     scores = 1 - 2 * distances / BITS if scoring == "hamming" else asymmetric

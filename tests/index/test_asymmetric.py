@@ -217,7 +217,7 @@ for bits in (64, 100, 256):
     packed = Codes.pack(rng.integers(0, 2, (3000, bits))).packed
     logits = rng.standard_normal((9, bits)).astype(np.float32)
     tables = rng.standard_normal((9, packed.shape[1], 256)).astype(np.float32)
-    for queries in (logits, TableQueries(logits, tables)):
+    for queries in (logits, TableQueries(Codes.from_logits(logits), tables)):
         scores, rows = asymmetric_search(queries, packed, 20)
         full = asymmetric_scores(queries, packed)
         assert (np.take_along_axis(full, rows, axis=1) == scores).all()

@@ -53,7 +53,7 @@ def make_queries(count, bits, seed, kind="normal"):
         "raised": tables + 1e6,  # Most of what tells documents apart is lost to rounding.
         "peaked": np.where(rng.random(tables.shape) < 0.01, tables * 1e4, tables),
     }[kind]
-    return TableQueries(logits, tables.astype(np.float32))
+    return TableQueries(Codes.from_logits(logits), tables.astype(np.float32))
 
 
 @LIGHT
@@ -124,7 +124,7 @@ def test_a_misleading_sample_changes_nothing():
     asked = make_queries(9, 64, 7)
     tables = asked.tables.copy()
     tables[:8, :, 255] = 50
-    asked = TableQueries(asked.logits, tables)
+    asked = TableQueries(asked.codes, tables)
     for k in (299, 301, 5000):
         assert_same(asymmetric_search(asked, packed, k, threads=1), search_reference(asked, packed, k))
 
@@ -171,7 +171,8 @@ def test_a_codebook_scores_what_it_rebuilds(make_codes):
     codebook = rng.standard_normal((8, 256, 24))
     tables = np.einsum("qd,wvd->qwv", queries, codebook).astype(np.float32)
     rebuilt = codebook[np.arange(8), packed].sum(axis=1)
-    scores = asymmetric_scores(TableQueries(rng.standard_normal((5, 64)), tables), Codes(packed, 64))
+    asked = TableQueries(Codes.from_logits(rng.standard_normal((5, 64))), tables)
+    scores = asymmetric_scores(asked, Codes(packed, 64))
     np.testing.assert_allclose(scores, queries @ rebuilt.T, atol=1e-4)
     assert np.abs(scores).max() > 10
 
@@ -180,7 +181,7 @@ def test_a_codebook_scores_what_it_rebuilds(make_codes):
 def test_tables_made_of_logits_search_like_logits(make_codes, bits):
     packed = make_codes(5000, bits, 12)
     logits = np.random.default_rng(13).standard_normal((6, bits))
-    asked = TableQueries(logits, score_tables(logits))
+    asked = TableQueries(Codes.from_logits(logits), score_tables(logits))
     assert_same(asymmetric_search(asked, packed, 50), asymmetric_search(logits, packed, 50))
     np.testing.assert_array_equal(asymmetric_scores(asked, packed), asymmetric_scores(logits, packed))
 
@@ -188,7 +189,7 @@ def test_tables_made_of_logits_search_like_logits(make_codes, bits):
 def test_bits_beyond_the_code_are_looked_up_as_stored():
     tables = np.zeros((1, 1, 256), np.float32)
     tables[0, 0, 0b10100000] = 3
-    asked = TableQueries(np.array([[1.0, -1.0, 1.0]]), tables)
+    asked = TableQueries(Codes.from_logits(np.array([[1.0, -1.0, 1.0]])), tables)
     packed = np.array([[0], [0b10100000]], np.uint8)
     assert asymmetric_search(asked, packed, 2)[1].tolist() == [[1, 0]]
     assert asymmetric_scores(asked, packed).tolist() == [[0, 3]]
@@ -198,30 +199,28 @@ def test_tables_of_another_layout(make_codes):
     packed, asked = make_codes(500, 64, 14), make_queries(12, 64, 15)
     turned = np.asfortranarray(asked.tables)
     turned.flags.writeable = False
-    other = TableQueries(asked.logits.astype(np.float64), turned)
+    other = TableQueries(asked.codes, turned)
     assert_same(asymmetric_search(other, packed, 20), asymmetric_search(asked, packed, 20))
 
 
-LOGITS, TABLES = np.ones((2, 12), np.float32), np.zeros((2, 2, 256), np.float32)
+OWN, TABLES = Codes.pack(np.ones((2, 12))), np.zeros((2, 2, 256), np.float32)
 PACKED = np.zeros((3, 2), np.uint8)
 
 
 @pytest.mark.parametrize(
     ("action", "message"),
     [
-        (lambda: TableQueries(LOGITS * np.nan, TABLES), "logits hold NaN"),
-        (lambda: TableQueries(LOGITS[0], TABLES), r"shape \(q, bits\)"),
-        (lambda: TableQueries(LOGITS, TABLES[:, :1]), r"shape \(2, 2, 256\), not float32 \(2, 1, 256\)"),
-        (lambda: TableQueries(LOGITS, TABLES[:1]), r"shape \(2, 2, 256\)"),
-        (lambda: TableQueries(LOGITS, TABLES[:, :, :255]), r"shape \(2, 2, 256\)"),
-        (lambda: TableQueries(LOGITS, TABLES.astype(np.float64)), "not float64"),
-        (lambda: TableQueries(LOGITS, TABLES * np.nan), "tables hold NaN"),
-        (lambda: TableQueries(LOGITS, TABLES - np.float32(np.inf)), "tables hold NaN or infinity"),
-        (lambda: TableQueries(LOGITS, TABLES - np.float32(1e38)), "scale them down"),
-        (lambda: asymmetric_scores(TableQueries(LOGITS, TABLES), Codes(PACKED, 16)), "16 bits do not fit"),
-        (lambda: asymmetric_search(TableQueries(LOGITS, TABLES), PACKED[:, :1], 1), r"shape \(n, 2\)"),
+        (lambda: TableQueries(OWN, TABLES[:, :1]), r"shape \(2, 2, 256\), not float32 \(2, 1, 256\)"),
+        (lambda: TableQueries(OWN, TABLES[:1]), r"shape \(2, 2, 256\)"),
+        (lambda: TableQueries(OWN, TABLES[:, :, :255]), r"shape \(2, 2, 256\)"),
+        (lambda: TableQueries(OWN, TABLES.astype(np.float64)), "not float64"),
+        (lambda: TableQueries(OWN, TABLES * np.nan), "tables hold NaN"),
+        (lambda: TableQueries(OWN, TABLES - np.float32(np.inf)), "tables hold NaN or infinity"),
+        (lambda: TableQueries(OWN, TABLES - np.float32(1e38)), "scale them down"),
+        (lambda: asymmetric_scores(TableQueries(OWN, TABLES), Codes(PACKED, 16)), "16 bits do not fit"),
+        (lambda: asymmetric_search(TableQueries(OWN, TABLES), PACKED[:, :1], 1), r"shape \(n, 2\)"),
         (
-            lambda: rescore(TableQueries(LOGITS, TABLES), PACKED, np.zeros((1, 1), int)),
+            lambda: rescore(TableQueries(OWN, TABLES), PACKED, np.zeros((1, 1), int)),
             r"shape \(2, candidates\)",
         ),
     ],
