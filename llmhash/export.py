@@ -21,8 +21,8 @@ def to_sentence_transformer(encoder: Encoder, head: Head) -> SentenceTransformer
     """The encoder's modules followed by the head as `Dense`, one a layer.
 
     The model gives the head's logits, and their signs with `precision="ubinary"`. A codebook is left out: no
-    built-in module can search for a code. Those signs are the hasher's own codes for queries always, and for
-    documents unless a codebook chooses theirs.
+    built-in module can search for a code. Those signs are the hasher's own codes unless a codebook chooses
+    these.
 
     Sides that differ become `Router.for_query_document` of two `Dense`; plain `encode` then takes the
     document side. The encoder's prompts become the model's, the document's prompt its default.

@@ -13,7 +13,7 @@ from llmhash import Hasher
 
 hasher = Hasher.load("PATH_OR_HUB_ID")
 codes = hasher.encode_documents(["a document"])   # Codes: .packed uint8 (n, {bytes}), .bits
-logits = hasher.encode_queries(["a question"])    # float32 (q, {bits})
+asked = hasher.encode_query_codes(["a question"])  # Codes, for Hamming distance
 ```
 """
 
@@ -42,14 +42,14 @@ A bit is the sign of a logit. Asymmetric scoring adds up a codebook's entries fo
 code; `Retriever` does so by itself.
 """,
     "codes": """\
-A query's bits are the signs of its logits. A document's code is searched for: a codebook reads it as a vector
-near the document's. Asymmetric scoring adds up the codebook's entries for the code's bytes; `Retriever` does
-so by itself.
+A code is searched for, a document's and a query's alike: a codebook reads it as a vector near the text's own.
+Asymmetric scoring adds up the codebook's entries for the bytes of a document's code; `Retriever` does so by
+itself.
 """,
 }
 # What an export gives, likewise.
 _SAME_BYTES = "the same bytes"
-_SIGNS_ONLY = "the logits' signs, which are the codes of queries but not of documents,"
+_SIGNS_ONLY = "the logits' signs, near which codes lie but not on them,"
 
 _CARD = """\
 ---

@@ -12,8 +12,8 @@ def export(hasher: Path, output: Output) -> None:
     """Write a hasher as a plain SentenceTransformer, which gives the signs of its logits without llmhash.
 
     There, `SentenceTransformer(FOLDER).encode(texts, precision="ubinary")` encodes documents and
-    `encode_query(...)` queries. These are the hasher's codes, but for documents whose codes a codebook
-    chooses: those llmhash alone can encode.
+    `encode_query(...)` queries. These are the hasher's codes, unless a codebook chooses those: then llmhash
+    alone can encode.
     """
     from llmhash.errors import InputError
     from llmhash.hasher import Hasher

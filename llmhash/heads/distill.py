@@ -81,7 +81,7 @@ class DistillOptions:
         max_queries: Training queries of each kind, given ones and documents, in a larger corpus, where their
             neighbours have to be mined: a seeded sample.
         validation_queries: Queries held out at most; a tenth of them where that is less.
-        codebook: Whether documents' codes are chosen, and asymmetrically scored, by an additive codebook over
+        codebook: Whether codes are chosen, and documents asymmetrically scored, by an additive codebook over
             their bytes (see `llmhash.heads.codebook`): "auto" where that ranks held-out queries better,
             "always", or "never". Codes of whole bytes only, and none that is nested.
         parallel: The codebook's weight of a document's error along its own direction.
