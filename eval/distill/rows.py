@@ -34,6 +34,9 @@ SCORINGS = ("hamming", "asymmetric_scan")
 # Heads that read pseudo-queries only where the teacher's sides differ.
 _CLOSED_FORM = ("sign", "median", "lsh", "pca", "itq")
 
+# What a cell's settings say of embeddings that were not made for the table.
+_STORED = "; stored embeddings, rounded to float16"
+
 #: What a fitted row says of a task whose documents are all of the corpus (None) or those rows of it.
 _Measure = Callable[[RetrievalTask, IntArray | None], dict[str, PerQuery]]
 
@@ -128,7 +131,7 @@ def _collect(
             each.bytes_per_document,
             each.model_bytes,
             {name: round(seconds, 3) for name, seconds in each.seconds.items()},
-            each.settings,
+            f"{each.settings or ''}{_STORED if setting.stored else ''}" or None,
             len(setting.task.documents),
         )
         for each in measurements

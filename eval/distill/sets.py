@@ -44,12 +44,15 @@ class Teacher:
         large_backend: The backend for large sets; all others are embedded by torch in float32.
         large_dtype: What it computes in there.
         large_sets: Which sets count as large: all of them where the teacher is slow.
+        stored: Folder of SET.npz with arrays `corpus` and `queries`, rows as in the set's files: embeddings
+            that sets alone take from there. Pseudo-queries are embedded all the same.
     """
 
     name: str
     large_backend: str
     large_dtype: str
     large_sets: Sequence[str] = LARGE
+    stored: Path | None = None
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -64,6 +67,16 @@ class Teacher:
     def of(self, name: str) -> Encoder:
         """The encoder of a set."""
         return self.large_encoder if name in self.large_sets else self.encoder
+
+    def at_hand(self, judged: RetrievalSet) -> tuple[FloatArray, FloatArray] | None:
+        """The stored embeddings of a set's documents and queries; None where there are none."""
+        path = None if self.stored is None else self.stored / f"{judged.name}.npz"
+        if path is None or not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays["corpus"].astype(np.float32), arrays["queries"][judged.query_rows].astype(
+                np.float32
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +105,7 @@ class Setting:
         task: All documents with the queries of all parts, one part after the other.
         parts: The queries of each part, int64 (q,): those of a set, or those of a set that are on the curve.
         points: The curve over size.
+        stored: Whether the embeddings were stored ones.
     """
 
     name: str
@@ -100,6 +114,7 @@ class Setting:
     task: RetrievalTask
     parts: dict[str, IntArray]
     points: Sequence[Point] = ()
+    stored: bool = False
     _training: dict[int, TrainingFeatures] = field(default_factory=dict, init=False, repr=False)
 
     def training(self, pseudo_queries: int) -> TrainingFeatures:
@@ -116,10 +131,14 @@ def open_alone(data: Path, name: str, teacher: Teacher) -> Setting:
     """One set with its own documents and all test queries."""
     judged = read_retrieval_set(data / name, "test")
     encoder = teacher.of(name)
-    documents = encoder.encode(judged.documents.texts, "document")
-    queries = encoder.encode(judged.queries, "query")
+    stored = teacher.at_hand(judged)
+    documents, queries = stored or (
+        encoder.encode(judged.documents.texts, "document"),
+        encoder.encode(judged.queries, "query"),
+    )
     task = RetrievalTask.from_set(judged, documents, queries, teacher=teacher.name)
-    return Setting(name, judged.documents, encoder, task, {name: np.arange(len(task.queries))})
+    parts = {name: np.arange(len(task.queries))}
+    return Setting(name, judged.documents, encoder, task, parts, stored=stored is not None)
 
 
 def open_pooled(data: Path, teacher: Teacher, *, most_queries: int, sizes: Sequence[int]) -> Setting:

@@ -43,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     rows = [Row(name, asked.threads) for name in asked.rows]
     peer_names([row.name for row in rows if row.name in PEERS])  # Where FAISS is missing, that is said now.
-    teacher = Teacher(asked.teacher, asked.large_backend, asked.large_dtype, asked.large_sets)
+    teacher = Teacher(
+        asked.teacher, asked.large_backend, asked.large_dtype, asked.large_sets, asked.embeddings
+    )
     if not asked.summary:
         for name in asked.sets:
             missing = _missing(cells, rows, name, teacher.encoder.dim, asked)
@@ -117,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--large-sets", type=_names, default=list(LARGE), help="embedded by --large-backend, by commas")
     add("--large-backend", default="openvino", help="what embeds the large sets")
     add("--large-dtype", default="bfloat16", help="and what it computes in")
+    add("--embeddings", type=Path, help="folder of SET.npz, embeddings of sets alone")
     add("--pooled-queries", type=int, default=2000, help="queries of a set in the pool at most")
     add("--sizes", type=_numbers, default=[1_000, 10_000, 100_000], help="of the curve's databases")
     add("--threads", type=int, default=1, help="threads of the peers")

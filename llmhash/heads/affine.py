@@ -95,13 +95,9 @@ class AffineHead:
         return Codes(self.codebook.encode(features.astype(np.float32, copy=False), logits), self.bits)
 
     def query_codes(self, features: FloatArray) -> Codes:
-        """Codes of query features float32 (n, dim): made as documents' are, from where documents lie.
-
-        A codebook that does not know where the queries of another side lie leaves them the signs of their
-        logits.
-        """
+        """Codes of query features float32 (n, dim): the signs of the logits, or the codebook's choice."""
         logits, book = self.query_logits(features), self.codebook
-        if book is None or (book.query_mean is None and not self.shared):
+        if book is None or book.query_mean is None:
             return Codes.from_logits(logits)
         return Codes(book.encode(book.among_documents(features), logits), self.bits)
 

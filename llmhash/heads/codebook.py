@@ -11,7 +11,7 @@ over all codes c (as plus and minus ones), with x the centred document, u its di
 second term is the score-aware loss of ScaNN (Guo et al. 2020, "Accelerating Large-Scale Inference with
 Anisotropic Vector Quantization", section 3): queries that a document matters to lie near it, so that errors
 along it disturb their ranking most. The third keeps the code near the signs of the logits, so that Hamming
-distance ranks codes: documents' by a query's, which is found in the same way.
+distance ranks codes. A query's own is found in the same way, or is the signs of its logits.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Codebook:
         mean: float32 (d,), what x is centred on; None where codes are the signs of the logits.
         weights: float32 (2,), `parallel` and `pull`; None likewise.
         offsets: float32 (m, 256), what each value of each byte adds to the score for any query; None for 0.
-        query_mean: float32 (d,), the mean of queries whose side differs from the documents'; None where
-            the sides are one.
+        query_mean: float32 (d,), what queries are centred on to be encoded as documents are; None where
+            queries' codes are the signs of their logits.
     """
 
     tables: FloatArray
@@ -137,9 +137,9 @@ class Codebook:
     def among_documents(self, queries: FloatArray) -> FloatArray:
         """Query features float32 (q, d) moved to where documents lie, so that they can be encoded as such."""
         moved: FloatArray = queries.astype(np.float32, copy=False)
-        if self.mean is not None and self.query_mean is not None:
-            moved = moved + (self.mean - self.query_mean)
-        return moved
+        if self.mean is None or self.query_mean is None:
+            return moved
+        return moved + (self.mean - self.query_mean)
 
     def query_tables(self, queries: FloatArray) -> FloatArray:
         """T float32 (q, m, 256) of query features float32 (q, d)."""

@@ -42,7 +42,6 @@ def fit_codebook(
     *,
     parallel: float,
     pull: float,
-    query_mean: FloatArray | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Codebook:
@@ -54,7 +53,6 @@ def fit_codebook(
         parallel: Weight of the error along a document's own direction, beside that of the whole error.
         pull: Weight of the logits' signs, in units of the documents' mean squared distance from their mean
             over the logits' spread: 0 lets codes leave the signs wherever that lowers the error.
-        query_mean: float32 (d,), the mean of queries, where their side differs.
         seed: Of the sample of documents.
         progress: Called with (round, rounds, message).
     """
@@ -66,7 +64,7 @@ def fit_codebook(
     spread = float(np.sqrt(np.square(logits).mean())) or 1.0
     weights = np.array([parallel, pull * float(np.square(x).sum(axis=1).mean()) / spread], np.float32)
     tables, codes = _residual_start(x, logits, float(weights[1]))
-    book = Codebook(tables, mean, weights, query_mean=query_mean)
+    book = Codebook(tables, mean, weights)
     for turn in range(_ROUNDS):
         if progress is not None:
             progress(turn + 1, _ROUNDS, "codebook")

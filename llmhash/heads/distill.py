@@ -32,7 +32,7 @@ from llmhash.codes import check_bits
 from llmhash.errors import InputError
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import FloatArray, TrainingFeatures
-from llmhash.heads.codebook_choice import asymmetric_loss
+from llmhash.heads.codebook_choice import asymmetric_loss, with_query_codes
 from llmhash.heads.codebook_fit import fit_codebook
 from llmhash.heads.codebook_training import train_codebook
 from llmhash.heads.nested import nested_itq, nested_widths
@@ -217,22 +217,20 @@ def _with_codebook(
     progress: Callable[[int, int, str], None] | None,
 ) -> AffineHead:
     """The head with a codebook: the one that chooses codes too, or where it does not gain, a trained one."""
-    queries = features.query_statistics
     book = fit_codebook(
         features.documents[ranking.rows],
         head,
         parallel=options.parallel,
         pull=options.pull,
-        query_mean=None if queries is None else queries.mean(axis=0, dtype=np.float64).astype(np.float32),
         seed=seed,
         progress=progress,
     )
     other = replace(head, codebook=book)
     if options.codebook == "always":
-        return other
+        return with_query_codes(other, features, ranking)
     loss = asymmetric_loss(head, features, ranking)
     if asymmetric_loss(other, features, ranking) < loss:
-        return other
+        return with_query_codes(other, features, ranking)
     other = replace(head, codebook=train_codebook(head, ranking, seed=seed, progress=progress))
     return other if asymmetric_loss(other, features, ranking) < loss else head
 

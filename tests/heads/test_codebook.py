@@ -195,8 +195,8 @@ def test_a_head_chooses_codes_and_scores_by_its_codebook(head):
     assert (codes.packed != Codes.from_logits(head.document_logits(features)).packed).any()
     asked = head.asymmetric_queries(queries)
     assert isinstance(asked, TableQueries)
-    # With one side for both, a query is encoded as a document is.
-    np.testing.assert_array_equal(asked.codes.packed, head.document_codes(queries).packed)
+    signs = Codes.from_logits(head.query_logits(queries))
+    np.testing.assert_array_equal(asked.codes.packed, signs.packed)
     np.testing.assert_allclose(
         asymmetric_scores(asked, codes), queries @ head.codebook.decode(codes.packed).T, atol=1e-4
     )
@@ -204,17 +204,18 @@ def test_a_head_chooses_codes_and_scores_by_its_codebook(head):
     np.testing.assert_array_equal(head.document_codes(features.astype(np.float64)).packed, codes.packed)
 
 
-def test_queries_of_another_side_are_encoded_from_where_documents_lie(head):
-    """Queries that lie off the documents by a constant, which the query side's bias takes away."""
-    features, shift = normal(40, DIM, seed=7), 3 * normal(1, DIM, seed=9)[0]
-    moved = replace(head, query_bias=head.bias - head.weight @ shift)
-    # Nobody said where the queries lie.
-    signs = Codes.from_logits(moved.query_logits(features + shift))
-    np.testing.assert_array_equal(moved.query_codes(features + shift).packed, signs.packed)
-    known = replace(moved, codebook=replace(head.codebook, query_mean=head.codebook.mean + shift))
-    np.testing.assert_array_equal(
-        known.query_codes(features + shift).packed, head.document_codes(features).packed
-    )
+@pytest.mark.parametrize("shift", [0, 3])
+def test_a_codebook_that_knows_where_queries_lie_encodes_them_as_documents(head, shift):
+    """Queries may lie off the documents by a constant, which the query side's bias takes away."""
+    features, away = normal(40, DIM, seed=7), np.float32(shift) * normal(1, DIM, seed=9)[0]
+    sided = replace(head, query_bias=head.bias - head.weight @ away)
+    signs = sided.query_codes(features + away).packed
+    np.testing.assert_array_equal(signs, Codes.from_logits(sided.query_logits(features + away)).packed)
+    known = replace(sided, codebook=replace(head.codebook, query_mean=head.codebook.mean + away))
+    codes = known.query_codes(features + away).packed
+    np.testing.assert_array_equal(codes, head.document_codes(features).packed)
+    assert (codes != signs).any()
+    np.testing.assert_array_equal(known.asymmetric_queries(features + away).codes.packed, codes)
 
 
 def test_without_a_codebook_nothing_changes(head):

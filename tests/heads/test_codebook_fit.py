@@ -1,5 +1,7 @@
 """Fitting a codebook, and whether it is taken."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from clusters import clustered_corpus, ranking_settings
@@ -8,7 +10,7 @@ from llmhash.heads import fit_head
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.codebook import Codebook, centred
-from llmhash.heads.codebook_choice import asymmetric_loss
+from llmhash.heads.codebook_choice import asymmetric_loss, with_query_codes
 from llmhash.heads.codebook_fit import _bits_alone, _fit_tables, fit_codebook
 from llmhash.heads.distill import DistillOptions, fit_distill
 from llmhash.heads.projection import fit_itq
@@ -181,6 +183,28 @@ def test_the_loss_tells_a_codebook_that_ranks_at_random(corpus, head):
     # Codes stay what they were, and are read wrongly.
     noise = AffineHead(head.weight, head.bias, codebook=Codebook(shuffled))
     assert asymmetric_loss(noise, corpus, ranking) > asymmetric_loss(head, corpus, ranking)
+
+
+def test_queries_codes_are_chosen_where_held_out_queries_rank_better_for_it(corpus, head):
+    """The logits of the queries' side say nothing; by the codebook, queries lie near their documents."""
+    sided = TrainingFeatures(corpus.documents, corpus.queries, corpus.sources, sides_differ=True)
+    ranking = Ranking(sided, SETTINGS, seed=0, device="cpu")
+    noise = np.random.default_rng(0).normal(0, 1e-4, head.weight.shape).astype(np.float32)
+    deaf = replace(with_codebook(head, corpus), query_weight=noise, query_bias=np.zeros(16, np.float32))
+    taken = with_query_codes(deaf, sided, ranking).codebook
+    np.testing.assert_allclose(taken.query_mean, sided.queries.mean(axis=0), atol=1e-4)
+
+
+def test_queries_codes_stay_the_signs_where_these_rank_better(corpus, head):
+    ranking = Ranking(corpus, SETTINGS, seed=0, device="cpu")
+    book = with_codebook(head, corpus).codebook
+    # A pull this strong gives documents the signs, and queries, whose logits are small, those of noise.
+    strong = replace(book, weights=np.array([8, 1e4], np.float32))
+    noise = np.random.default_rng(0).normal(size=book.tables.shape).astype(np.float32)
+    useless = replace(head, query_weight=head.weight / 1e6, query_bias=head.bias / 1e6)
+    useless = replace(useless, codebook=replace(strong, tables=noise))
+    assert with_query_codes(useless, corpus, ranking).codebook.query_mean is None
+    assert with_query_codes(head, corpus, ranking) is head
 
 
 def test_never_always_and_auto(corpus):

@@ -119,20 +119,6 @@ def test_sides_that_differ_get_a_query_bias(clustered):
     assert np.abs(share - 0.5).max() < 0.3
 
 
-def test_a_codebook_knows_where_the_queries_of_another_side_lie(clustered):
-    features, _ = clustered
-    shifted = TrainingFeatures(
-        features.documents, features.queries + 1.0, features.sources, sides_differ=True
-    )
-    options = replace(QUICK, codebook="always")
-    sided = fit_distill(shifted, 8, options=options)
-    np.testing.assert_allclose(sided.codebook.query_mean, shifted.queries.mean(axis=0), atol=1e-5)
-    # A query lies near its source, and so do their codes.
-    own = sided.document_codes(features.documents).unpack()[features.sources]
-    assert (sided.query_codes(shifted.queries).unpack() == own).mean() > 0.8
-    assert fit_distill(features, 8, options=options).codebook.query_mean is None
-
-
 def test_progress_is_reported(clustered):
     seen = []
     options = replace(QUICK, codebook="always")
