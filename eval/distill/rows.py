@@ -35,7 +35,7 @@ SCORINGS = ("hamming", "asymmetric_scan")
 _CLOSED_FORM = ("sign", "median", "lsh", "pca", "itq")
 
 # What a cell's settings say of embeddings that were not made for the table.
-_STORED = "; stored embeddings, rounded to float16"
+_STORED = "stored embeddings, rounded to float16"
 
 #: What a fitted row says of a task whose documents are all of the corpus (None) or those rows of it.
 _Measure = Callable[[RetrievalTask, IntArray | None], dict[str, PerQuery]]
@@ -131,7 +131,7 @@ def _collect(
             each.bytes_per_document,
             each.model_bytes,
             {name: round(seconds, 3) for name, seconds in each.seconds.items()},
-            f"{each.settings or ''}{_STORED if setting.stored else ''}" or None,
+            "; ".join(filter(None, [each.settings, _STORED if setting.stored else None])) or None,
             len(setting.task.documents),
         )
         for each in measurements
