@@ -42,9 +42,9 @@ A bit is the sign of a logit. Asymmetric scoring adds up a codebook's entries fo
 code; `Retriever` does so by itself.
 """,
     "codes": """\
-A code is searched for, a document's and a query's alike: a codebook reads it as a vector near the text's own.
-Asymmetric scoring adds up the codebook's entries for the bytes of a document's code; `Retriever` does so by
-itself.
+A document's code is searched for: a codebook reads it as a vector near the document's. A query's is found in
+the same way or is the signs of its logits, whichever ranked held-out queries better (`encode_query_codes`).
+Asymmetric scoring adds up the codebook's entries for the code's bytes; `Retriever` does so by itself.
 """,
 }
 # What an export gives, likewise.

@@ -158,7 +158,7 @@ def test_saving_never_overwrites_something_else(vectors, tmp_path) -> None:
         ("scores", "A bit is the sign of a logit. Asymmetric scoring adds up", "gives the same bytes"),
         (
             "always",
-            "A code is searched for",
+            "A document's code is searched for",
             "signs, near which codes lie but not on them",
         ),
     ],

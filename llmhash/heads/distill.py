@@ -11,7 +11,7 @@ with logits `z(x) = W (x - mean) + c`, learned scales alpha and beta, and an est
 behind each sign. Queries are the pseudo-queries and the documents themselves, each of those without itself
 among the candidates. Candidates are all documents, or in a large corpus the batch's nearest ones and a
 random sample that stands, weighted, for the rest. It starts from ITQ. At the end a codebook may take over the
-documents' codes and the asymmetric score (see `llmhash.heads.codebook`).
+codes and the asymmetric score (see `llmhash.heads.codebook`).
 
 A nested head's loss is the mean over its widths, each prefix of the code being scored with scales of its own.
 """
@@ -81,7 +81,7 @@ class DistillOptions:
         max_queries: Training queries of each kind, given ones and documents, in a larger corpus, where their
             neighbours have to be mined: a seeded sample.
         validation_queries: Queries held out at most; a tenth of them where that is less.
-        codebook: Whether codes are chosen, and documents asymmetrically scored, by an additive codebook over
+        codebook: Whether documents' codes are chosen, and asymmetrically scored, by an additive codebook over
             their bytes (see `llmhash.heads.codebook`): "auto" where that ranks held-out queries better,
             "always", or "never". Codes of whole bytes only, and none that is nested.
         parallel: The codebook's weight of a document's error along its own direction.
