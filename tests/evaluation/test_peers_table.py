@@ -26,6 +26,9 @@ class Topics:
     def of(self, _name: str) -> Topics:
         return self
 
+    def at_hand(self, _judged: object) -> None:
+        """There are no stored embeddings."""
+
     def encode(self, texts, side, *, progress=False):
         vectors = np.empty((len(texts), self.dim))
         for row, text in enumerate(texts):
@@ -115,6 +118,18 @@ def test_the_curves_databases_grow_around_the_judged_documents(small, data):
         assert (point.task.judgements.rows >= 0).all()
         np.testing.assert_array_equal(point.task.documents, setting.task.documents[point.rows])
         np.testing.assert_array_equal(point.task.queries, setting.task.queries[setting.parts["b@900"]])
+
+
+def test_stored_embeddings_are_taken_of_sets_that_have_some(modules, data, tmp_path):
+    judged, other = (modules["sets"].read_retrieval_set(data / name, "test") for name in "ab")
+    rows = np.random.default_rng(0).normal(size=(DOCUMENTS + QUERIES, 5)).astype(np.float16)
+    np.savez(tmp_path / "a.npz", corpus=rows[:DOCUMENTS], queries=rows[DOCUMENTS:])
+    teacher = modules["sets"].Teacher("minilm", "torch", "float32", stored=tmp_path)
+    documents, queries = teacher.at_hand(judged)
+    assert documents.dtype == queries.dtype == np.float32
+    np.testing.assert_array_equal(documents, rows[:DOCUMENTS])
+    np.testing.assert_array_equal(queries, rows[DOCUMENTS:][judged.query_rows])
+    assert teacher.at_hand(other) is None
 
 
 def test_curve_queries_are_those_whose_judged_documents_fit(small, data):

@@ -64,7 +64,7 @@ def test_the_fingerprint_knows_all_of_the_codebook(hasher):
         changed(hasher, mean=book.mean + np.float32(0.5)),
         changed(hasher, weights=book.weights + np.float32(0.5)),
         changed(hasher, offsets=np.zeros((BITS // 8, 256), np.float32)),
-        changed(hasher, query_mean=book.mean),
+        changed(hasher, query_mean=book.mean + np.float32(0.5)),
     ]
     assert len({hasher.fingerprint, *(other.fingerprint for other in others)}) == 7
 
