@@ -16,6 +16,9 @@ import numpy as np
 
 from llmhash.evaluation.retrieval import PerQuery
 
+#: What a cell's settings say of embeddings that were not made for the table.
+STORED = "stored embeddings, rounded to float16"
+
 #: Metrics that are kept of each query.
 METRICS = ("ndcg@10", "recall@100", "overlap@10")
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from cells import STORED
 from rows import SCORINGS
 from sets import APART, POOLED
 from summary import Entry, Share, Summary
@@ -50,6 +51,7 @@ def readme(summary: Summary, about: dict[str, Any], ours: str, command: str, plo
         "# What 8, 16 and 32 bytes keep of a teacher's ranking",
         "",
         f"Teacher: `{about['teacher']}`. Embeddings are torch's in float32, {large}.",
+        *_stored(summary),
         "",
         _METHOD,
         "",
@@ -216,6 +218,21 @@ def _detail(summary: Summary, setting: str, part: str, entry: Entry) -> list[str
         _range(share),
         str(entry.seeds),
         *(f"{figures.seconds[name]:.1f}" if name in figures.seconds else "-" for name in _SECONDS),
+    ]
+
+
+def _stored(summary: Summary) -> list[str]:
+    """Which rows have other embeddings, of sets alone."""
+    rows = {
+        label(entry)
+        for setting, _ in summary.alone()
+        for entry in summary.entries[setting].values()
+        if STORED in (entry.figures.settings or "")
+    }
+    if not rows:
+        return []
+    return [
+        f"On sets alone, those of the row {', '.join(sorted(rows))} were stored ones, rounded to float16."
     ]
 
 

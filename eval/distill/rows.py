@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cells import Figures, Values
+from cells import STORED, Figures, Values
 from sets import IntArray, Setting
 
 from llmhash.evaluation import CANDIDATES, RetrievalTask, evaluate
@@ -33,9 +33,6 @@ SCORINGS = ("hamming", "asymmetric_scan")
 
 # Heads that read pseudo-queries only where the teacher's sides differ.
 _CLOSED_FORM = ("sign", "median", "lsh", "pca", "itq")
-
-# What a cell's settings say of embeddings that were not made for the table.
-_STORED = "stored embeddings, rounded to float16"
 
 #: What a fitted row says of a task whose documents are all of the corpus (None) or those rows of it.
 _Measure = Callable[[RetrievalTask, IntArray | None], dict[str, PerQuery]]
@@ -131,7 +128,7 @@ def _collect(
             each.bytes_per_document,
             each.model_bytes,
             {name: round(seconds, 3) for name, seconds in each.seconds.items()},
-            "; ".join(filter(None, [each.settings, _STORED if setting.stored else None])) or None,
+            "; ".join(filter(None, [each.settings, STORED if setting.stored else None])) or None,
             len(setting.task.documents),
         )
         for each in measurements
