@@ -81,15 +81,12 @@ def read_encoder(folder: Path, config: Mapping[str, Any], device: str | None = N
     if described is None:
         return None
     kind = described.get("kind", "sentence")
-    if kind == "tfidf":
-        from llmhash.encoders.tfidf import TfidfEncoder
+    if kind in ("tfidf", "joined"):
+        from llmhash.encoders import JoinedEncoder, TfidfEncoder
 
         arrays = _read_weights(folder / _ENCODER, config.get("encoder_digest", ""))
-        return TfidfEncoder.from_config(described, arrays)
-    if kind == "joined":
-        from llmhash.encoders.joined import JoinedEncoder
-
-        arrays = _read_weights(folder / _ENCODER, config.get("encoder_digest", ""))
+        if kind == "tfidf":
+            return TfidfEncoder.from_config(described, arrays)
         return JoinedEncoder.from_config(described, arrays, device=device)
     if kind == "tokens":
         from llmhash.encoders.tokens import TokenEncoder

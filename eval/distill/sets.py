@@ -74,9 +74,8 @@ class Teacher:
         if path is None or not path.exists():
             return None
         with np.load(path, allow_pickle=False) as arrays:
-            return arrays["corpus"].astype(np.float32), arrays["queries"][judged.query_rows].astype(
-                np.float32
-            )
+            documents, queries = arrays["corpus"], arrays["queries"][judged.query_rows]
+        return documents.astype(np.float32), queries.astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)

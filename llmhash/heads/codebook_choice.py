@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from llmhash.codes import Codes
 from llmhash.heads.affine import AffineHead
-from llmhash.heads.base import FloatArray, TrainingFeatures
+from llmhash.heads.base import FloatArray
 from llmhash.heads.ranking import Ranking
 from llmhash.index import asymmetric_scores
 from llmhash.objectives.similarity import listwise_kl
@@ -28,39 +28,36 @@ _SHARPNESS = np.geomspace(2.0, 64.0, 11)
 _CELLS = 1 << 24
 
 
-def asymmetric_loss(head: AffineHead, features: TrainingFeatures, ranking: Ranking) -> float:
+def asymmetric_loss(head: AffineHead, codes: Codes, ranking: Ranking) -> float:
     """KL of the asymmetric scores from the teacher's ranking of all documents, over the held-out queries.
 
     Args:
-        head: Features to codes and to what scores them.
-        features: What `ranking` was made of.
+        head: Queries to what scores codes.
+        codes: The head's, of the documents that the ranking ranks.
         ranking: Holds queries out.
     """
-    codes = head.document_codes(features.documents[ranking.rows])
     return _loss(lambda queries: asymmetric_scores(head.asymmetric_queries(queries), codes), codes, ranking)
 
 
-def with_query_codes(head: AffineHead, features: TrainingFeatures, ranking: Ranking) -> AffineHead:
+def with_query_codes(head: AffineHead, codes: Codes, ranking: Ranking) -> AffineHead:
     """The head whose codebook chooses queries' codes too, where held-out queries then rank better by Hamming.
 
     Args:
-        head: With a codebook that chooses documents' codes.
-        features: What `ranking` was made of.
+        head: With a codebook that chooses documents' codes and not yet queries'.
+        codes: The head's, of the documents that the ranking ranks.
         ranking: Holds queries out.
     """
     if head.codebook is None:
         return head
     mean = (ranking.query_mean * ranking.unit).cpu().numpy()
-    signs = replace(head, codebook=replace(head.codebook, query_mean=None))
     chosen = replace(head, codebook=replace(head.codebook, query_mean=mean))
-    codes = head.document_codes(features.documents[ranking.rows])
 
     def loss(queried: AffineHead) -> float:
         return _loss(
             lambda queries: -queried.query_codes(queries).hamming(codes).astype(np.float32), codes, ranking
         )
 
-    return chosen if loss(chosen) < loss(signs) else signs
+    return chosen if loss(chosen) < loss(head) else head
 
 
 def _loss(score: Callable[[FloatArray], NDArray[np.float32]], codes: Codes, ranking: Ranking) -> float:

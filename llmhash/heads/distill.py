@@ -217,8 +217,9 @@ def _with_codebook(
     progress: Callable[[int, int, str], None] | None,
 ) -> AffineHead:
     """The head with a codebook: the one that chooses codes too, or where it does not gain, a trained one."""
+    documents = features.documents[ranking.rows]
     book = fit_codebook(
-        features.documents[ranking.rows],
+        documents,
         head,
         parallel=options.parallel,
         pull=options.pull,
@@ -226,13 +227,15 @@ def _with_codebook(
         progress=progress,
     )
     other = replace(head, codebook=book)
+    codes = other.document_codes(documents)
     if options.codebook == "always":
-        return with_query_codes(other, features, ranking)
-    loss = asymmetric_loss(head, features, ranking)
-    if asymmetric_loss(other, features, ranking) < loss:
-        return with_query_codes(other, features, ranking)
+        return with_query_codes(other, codes, ranking)
+    signs = head.document_codes(documents)
+    loss = asymmetric_loss(head, signs, ranking)
+    if asymmetric_loss(other, codes, ranking) < loss:
+        return with_query_codes(other, codes, ranking)
     other = replace(head, codebook=train_codebook(head, ranking, seed=seed, progress=progress))
-    return other if asymmetric_loss(other, features, ranking) < loss else head
+    return other if asymmetric_loss(other, signs, ranking) < loss else head
 
 
 def initial_projection(

@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from clusters import clustered_corpus, ranking_settings
+from clusters import choose_query_codes, clustered_corpus, held_out_loss, ranking_settings
 
 from llmhash.heads import fit_head
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.codebook import Codebook, centred
-from llmhash.heads.codebook_choice import asymmetric_loss, with_query_codes
 from llmhash.heads.codebook_fit import _bits_alone, _fit_tables, fit_codebook
 from llmhash.heads.distill import DistillOptions, fit_distill
 from llmhash.heads.projection import fit_itq
@@ -169,11 +168,11 @@ def with_codebook(head, corpus):
 
 def test_held_out_queries_prefer_a_codebook_on_a_small_clustered_corpus(corpus, head):
     ranking = Ranking(corpus, SETTINGS, seed=0, device="cpu")
-    plain = asymmetric_loss(head, corpus, ranking)
-    assert asymmetric_loss(with_codebook(head, corpus), corpus, ranking) < 0.9 * plain
+    plain = held_out_loss(head, corpus, ranking)
+    assert held_out_loss(with_codebook(head, corpus), corpus, ranking) < 0.9 * plain
     # The loss is of the ranking: what the scores are multiplied by does not matter.
     scaled = AffineHead(7 * head.weight, 7 * head.bias)
-    assert asymmetric_loss(scaled, corpus, ranking) == pytest.approx(plain, rel=1e-3)
+    assert held_out_loss(scaled, corpus, ranking) == pytest.approx(plain, rel=1e-3)
 
 
 def test_the_loss_tells_a_codebook_that_ranks_at_random(corpus, head):
@@ -182,7 +181,7 @@ def test_the_loss_tells_a_codebook_that_ranks_at_random(corpus, head):
     shuffled = book.tables[:, np.random.default_rng(0).permutation(256)]
     # Codes stay what they were, and are read wrongly.
     noise = AffineHead(head.weight, head.bias, codebook=Codebook(shuffled))
-    assert asymmetric_loss(noise, corpus, ranking) > asymmetric_loss(head, corpus, ranking)
+    assert held_out_loss(noise, corpus, ranking) > held_out_loss(head, corpus, ranking)
 
 
 def test_queries_codes_are_chosen_where_held_out_queries_rank_better_for_it(corpus, head):
@@ -191,7 +190,7 @@ def test_queries_codes_are_chosen_where_held_out_queries_rank_better_for_it(corp
     ranking = Ranking(sided, SETTINGS, seed=0, device="cpu")
     noise = np.random.default_rng(0).normal(0, 1e-4, head.weight.shape).astype(np.float32)
     deaf = replace(with_codebook(head, corpus), query_weight=noise, query_bias=np.zeros(16, np.float32))
-    taken = with_query_codes(deaf, sided, ranking).codebook
+    taken = choose_query_codes(deaf, sided, ranking).codebook
     np.testing.assert_allclose(taken.query_mean, sided.queries.mean(axis=0), atol=1e-4)
 
 
@@ -203,8 +202,8 @@ def test_queries_codes_stay_the_signs_where_these_rank_better(corpus, head):
     noise = np.random.default_rng(0).normal(size=book.tables.shape).astype(np.float32)
     useless = replace(head, query_weight=head.weight / 1e6, query_bias=head.bias / 1e6)
     useless = replace(useless, codebook=replace(strong, tables=noise))
-    assert with_query_codes(useless, corpus, ranking).codebook.query_mean is None
-    assert with_query_codes(head, corpus, ranking) is head
+    assert choose_query_codes(useless, corpus, ranking).codebook.query_mean is None
+    assert choose_query_codes(head, corpus, ranking) is head
 
 
 def test_never_always_and_auto(corpus):
