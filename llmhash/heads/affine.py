@@ -96,10 +96,10 @@ class AffineHead:
 
     def query_codes(self, features: FloatArray) -> Codes:
         """Codes of query features float32 (n, dim): the signs of the logits, or the codebook's choice."""
-        logits, book = self.query_logits(features), self.codebook
-        if book is None or book.query_mean is None:
+        logits = self.query_logits(features)
+        if self.codebook is None:
             return Codes.from_logits(logits)
-        return Codes(book.encode(book.among_documents(features), logits), self.bits)
+        return Codes(self.codebook.encode_queries(features.astype(np.float32, copy=False), logits), self.bits)
 
     def asymmetric_queries(self, features: FloatArray) -> FloatArray | TableQueries:
         """What scores codes for query features float32 (n, dim): their logits, or the codebook's tables."""

@@ -11,7 +11,16 @@ over all codes c (as plus and minus ones), with x the centred document, u its di
 second term is the score-aware loss of ScaNN (Guo et al. 2020, "Accelerating Large-Scale Inference with
 Anisotropic Vector Quantization", section 3): queries that a document matters to lie near it, so that errors
 along it disturb their ranking most. The third keeps the code near the signs of the logits, so that Hamming
-distance ranks codes. A query's own is found in the same way, or is the signs of its logits.
+distance ranks codes. A query's own is found in the same way, or is the signs of its logits, or of
+
+    z + softmax(K q + k) V
+
+in which anchors, places in the corpus with keys K, vote with V for the codes of the documents there (see
+`llmhash.heads.codebook_anchors`).
+
+A vector v is what documents of that code have in common, and what tells near documents apart is the first
+that it lacks. A map of the queries, `q -> A q + a` in the place of q, stresses it; see
+`llmhash.heads.codebook_queries`.
 """
 
 from __future__ import annotations
@@ -49,6 +58,11 @@ class Codebook:
         offsets: float32 (m, 256), what each value of each byte adds to the score for any query; None for 0.
         query_mean: float32 (d,), what queries are centred on to be encoded as documents are; None where
             queries' codes are the signs of their logits.
+        query_map: float32 (d, d), A; None where queries score documents as they are.
+        query_shift: float32 (d,), a; None likewise.
+        anchor_keys: float32 (c, d), K; None where queries' codes are found otherwise.
+        anchor_offsets: float32 (c,), k; None likewise.
+        anchor_votes: float32 (c, 8 m), V; None likewise.
     """
 
     tables: FloatArray
@@ -56,17 +70,28 @@ class Codebook:
     weights: FloatArray | None = None
     offsets: FloatArray | None = None
     query_mean: FloatArray | None = None
+    query_map: FloatArray | None = None
+    query_shift: FloatArray | None = None
+    anchor_keys: FloatArray | None = None
+    anchor_offsets: FloatArray | None = None
+    anchor_votes: FloatArray | None = None
 
     def __post_init__(self) -> None:
         width, values, dim = self.tables.shape if self.tables.ndim == 3 else (0, 0, 0)
         if values != 256:
             raise InputError(f"tables must be float32 (bytes, 256, dim), not {self.tables.shape}.")
+        anchors = 0 if self.anchor_keys is None else len(self.anchor_keys)
         shapes = {
             "tables": (width, 256, dim),
             "mean": (dim,),
             "weights": (2,),
             "offsets": (width, 256),
             "query_mean": (dim,),
+            "query_map": (dim, dim),
+            "query_shift": (dim,),
+            "anchor_keys": (anchors, dim),
+            "anchor_offsets": (anchors,),
+            "anchor_votes": (anchors, 8 * width),
         }
         for name, array in self.tensors().items():
             if array.dtype != np.float32 or array.shape != shapes[name]:
@@ -77,6 +102,12 @@ class Codebook:
             raise InputError("a codebook has both a mean and weights, or neither.")
         if self.query_mean is not None and self.mean is None:
             raise InputError("a codebook with the queries' mean has the documents' too.")
+        if (self.query_map is None) != (self.query_shift is None):
+            raise InputError("a codebook has both a map and a shift of queries, or neither.")
+        if len({self.anchor_keys is None, self.anchor_offsets is None, self.anchor_votes is None}) > 1:
+            raise InputError("a codebook's anchors have keys, offsets and votes, or there are none.")
+        if self.anchor_keys is not None and (self.mean is None or self.query_mean is not None):
+            raise InputError("anchors belong to a codebook that chooses documents' codes and not queries'.")
         if self.weights is not None and not (self.weights >= 0).all():
             raise InputError("the weights of a codebook must be at least 0.")
 
@@ -109,6 +140,11 @@ class Codebook:
             "weights": self.weights,
             "offsets": self.offsets,
             "query_mean": self.query_mean,
+            "query_map": self.query_map,
+            "query_shift": self.query_shift,
+            "anchor_keys": self.anchor_keys,
+            "anchor_offsets": self.anchor_offsets,
+            "anchor_votes": self.anchor_votes,
         }
         return {name: array for name, array in named.items() if array is not None}
 
@@ -134,16 +170,34 @@ class Codebook:
             codes[part] = self._search(x, directions, pull * logits[part], parallel, beam)
         return codes
 
-    def among_documents(self, queries: FloatArray) -> FloatArray:
-        """Query features float32 (q, d) moved to where documents lie, so that they can be encoded as such."""
-        moved: FloatArray = queries.astype(np.float32, copy=False)
-        if self.mean is None or self.query_mean is None:
-            return moved
-        return moved + (self.mean - self.query_mean)
+    def encode_queries(self, queries: FloatArray, logits: FloatArray) -> Bytes:
+        """Codes of queries, found as the codebook says.
+
+        Args:
+            queries: float32 (q, d).
+            logits: float32 (q, 8 m), z.
+
+        Returns:
+            uint8 (q, m), packed as `Codes` are.
+        """
+        if self.mean is not None and self.query_mean is not None:
+            return self.encode(queries + (self.mean - self.query_mean), logits)
+        return Codes.from_logits(logits + self._votes(queries)).packed
+
+    def _votes(self, queries: FloatArray) -> FloatArray | float:
+        """What the anchors add to the logits, float32 (q, 8 m); 0 where there are none."""
+        if self.anchor_keys is None or self.anchor_offsets is None or self.anchor_votes is None:
+            return 0.0
+        weights = queries @ self.anchor_keys.T + self.anchor_offsets
+        weights = np.exp(weights - weights.max(axis=1, keepdims=True))
+        votes: FloatArray = (weights / weights.sum(axis=1, keepdims=True)) @ self.anchor_votes
+        return votes
 
     def query_tables(self, queries: FloatArray) -> FloatArray:
         """T float32 (q, m, 256) of query features float32 (q, d)."""
         count, width = len(queries), len(self.tables)
+        if self.query_map is not None and self.query_shift is not None:
+            queries = queries @ self.query_map.T + self.query_shift
         scores: FloatArray = queries @ self.tables.reshape(-1, self.dim).T
         scores = scores.reshape(count, width, 256)
         return scores if self.offsets is None else scores + self.offsets

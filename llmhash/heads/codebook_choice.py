@@ -1,4 +1,4 @@
-"""Whether a codebook earns its place on a corpus: judged on held-out queries, as the ranking's weights are.
+"""Whether a codebook earns its place on a corpus: judged on held-out queries, documents not among them.
 
 On a corpus of some thousand documents a codebook's tables know it closely, and it wins at every width. On
 hundreds of thousands, few bits serve better by what training made of them than by reconstructing documents.
@@ -39,6 +39,11 @@ def asymmetric_loss(head: AffineHead, codes: Codes, ranking: Ranking) -> float:
     return _loss(lambda queries: asymmetric_scores(head.asymmetric_queries(queries), codes), codes, ranking)
 
 
+def hamming_loss(head: AffineHead, codes: Codes, ranking: Ranking) -> float:
+    """The same of Hamming distances from the head's codes of queries."""
+    return _loss(lambda queries: -head.query_codes(queries).hamming(codes).astype(np.float32), codes, ranking)
+
+
 def with_query_codes(head: AffineHead, codes: Codes, ranking: Ranking) -> AffineHead:
     """The head whose codebook chooses queries' codes too, where held-out queries then rank better by Hamming.
 
@@ -51,13 +56,7 @@ def with_query_codes(head: AffineHead, codes: Codes, ranking: Ranking) -> Affine
         return head
     mean = (ranking.query_mean * ranking.unit).cpu().numpy()
     chosen = replace(head, codebook=replace(head.codebook, query_mean=mean))
-
-    def loss(queried: AffineHead) -> float:
-        return _loss(
-            lambda queries: -queried.query_codes(queries).hamming(codes).astype(np.float32), codes, ranking
-        )
-
-    return chosen if loss(chosen) < loss(head) else head
+    return chosen if hamming_loss(chosen, codes, ranking) < hamming_loss(head, codes, ranking) else head
 
 
 def _loss(score: Callable[[FloatArray], NDArray[np.float32]], codes: Codes, ranking: Ranking) -> float:
@@ -70,7 +69,7 @@ def _loss(score: Callable[[FloatArray], NDArray[np.float32]], codes: Codes, rank
         codes: Of the documents.
         ranking: Holds queries out.
     """
-    held_out = ranking.held_out
+    held_out = ranking.held_out.given
     losses = np.zeros(len(_SHARPNESS))
     for items in torch.split(torch.arange(len(held_out)), max(1, _CELLS // len(codes))):
         batch = ranking.whole(held_out, items)

@@ -32,8 +32,10 @@ from llmhash.codes import check_bits
 from llmhash.errors import InputError
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import FloatArray, TrainingFeatures
+from llmhash.heads.codebook_anchors import with_anchors
 from llmhash.heads.codebook_choice import asymmetric_loss, with_query_codes
 from llmhash.heads.codebook_fit import fit_codebook
+from llmhash.heads.codebook_queries import with_query_map
 from llmhash.heads.codebook_training import train_codebook
 from llmhash.heads.nested import nested_itq, nested_widths
 from llmhash.heads.projection import fit_itq, random_rotation
@@ -228,12 +230,12 @@ def _with_codebook(
     )
     other = replace(head, codebook=book)
     codes = other.document_codes(documents)
-    if options.codebook == "always":
-        return with_query_codes(other, codes, ranking)
+    other = with_query_map(other, codes, ranking, seed=seed, progress=progress)
     signs = head.document_codes(documents)
     loss = asymmetric_loss(head, signs, ranking)
-    if asymmetric_loss(other, codes, ranking) < loss:
-        return with_query_codes(other, codes, ranking)
+    if options.codebook == "always" or asymmetric_loss(other, codes, ranking) < loss:
+        other = with_query_codes(other, codes, ranking)
+        return with_anchors(other, codes, ranking, seed=seed, progress=progress)
     other = replace(head, codebook=train_codebook(head, ranking, seed=seed, progress=progress))
     return other if asymmetric_loss(other, signs, ranking) < loss else head
 

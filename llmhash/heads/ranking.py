@@ -74,6 +74,27 @@ class QuerySet:
         """What the teacher ranks for, float32 (m, d)."""
         return self.vectors if self.clean is None else self.clean
 
+    @property
+    def given(self) -> QuerySet:
+        """Those that are no documents; all, where there are no others."""
+        rows = torch.nonzero(self.own < 0)[:, 0]
+        return self[rows] if len(rows) else self
+
+    def mixed(self, other: QuerySet, share: float) -> QuerySet:
+        """Both, without neighbours, `other` drawn at its share, 0 to 1; one alone where that is all."""
+        if share in (0, 1):
+            return other if share else self
+        clean = None
+        if self.clean is not None or other.clean is not None:
+            clean = torch.cat([self.taught, other.taught])
+        return QuerySet(
+            torch.cat([self.vectors, other.vectors]),
+            torch.cat([self.own, other.own]),
+            torch.cat([self.sources, other.sources]),
+            torch.cat([self.weights * (1 - share), other.weights * share]),
+            clean=clean,
+        )
+
     def __len__(self) -> int:
         return len(self.vectors)
 
@@ -150,11 +171,13 @@ class Ranking:
         self._all_are_candidates = len(documents) <= settings.candidates
         limit = None if self._all_are_candidates else settings.max_queries
         given = _given_queries(features, rows, self.unit, limit, rng)
-        everything = _mixed(given, _document_queries(documents, limit, rng), settings.document_share)
+        everything = _document_queries(documents, limit, rng)
+        if given is not None:
+            everything = given.mixed(everything, settings.document_share)
         order = torch.from_numpy(rng.permutation(len(everything)))
         aside = min(settings.held_out, len(order) // 10)
-        self.training = self._ready(everything[order[aside:]])
-        self.held_out = self._ready(everything[order[: aside or settings.held_out]])
+        self.training = self.ready(everything[order[aside:]])
+        self.held_out = self.ready(everything[order[: aside or settings.held_out]])
 
     def batch(
         self, queries: QuerySet, items: Tensor, generator: torch.Generator, noise: float = 0.0
@@ -211,7 +234,7 @@ class Ranking:
         offsets = torch.cat([torch.zeros(len(mined)), torch.full((len(drawn),), share)]).to(self._device)
         return torch.cat([mined, drawn]), offsets
 
-    def _ready(self, queries: QuerySet) -> QuerySet:
+    def ready(self, queries: QuerySet) -> QuerySet:
         """The queries on the device, with their neighbours where those are needed."""
         vectors, own = queries.vectors.to(self._device), queries.own.to(self._device)
         sources = queries.sources.to(self._device)
@@ -266,21 +289,6 @@ def _document_queries(documents: FloatArray, limit: int | None, rng: np.random.G
         torch.from_numpy(chosen),
         torch.full((len(chosen),), -1),
         torch.full((len(chosen),), 1.0 / len(chosen), dtype=torch.float64),
-    )
-
-
-def _mixed(given: QuerySet | None, documents: QuerySet, document_share: float) -> QuerySet:
-    """Both kinds of queries, documents drawn at their share."""
-    if given is None or document_share == 1:
-        return documents
-    if document_share == 0:
-        return given
-    return QuerySet(
-        torch.cat([given.vectors, documents.vectors]),
-        torch.cat([given.own, documents.own]),
-        torch.cat([given.sources, documents.sources]),
-        torch.cat([given.weights * (1 - document_share), documents.weights * document_share]),
-        clean=None if given.clean is None else torch.cat([given.clean, documents.vectors]),
     )
 
 
