@@ -43,7 +43,8 @@ code; `Retriever` does so by itself.
 """,
     "codes": """\
 A document's code is searched for: a codebook reads it as a vector near the document's. A query's is found in
-the same way or is the signs of its logits, whichever ranked held-out queries better (`encode_query_codes`).
+the same way or is the signs of its logits, with or without votes of anchors in the corpus, whichever ranked
+held-out queries best (`encode_query_codes`).
 Asymmetric scoring adds up the codebook's entries for the code's bytes; `Retriever` does so by itself.
 """,
 }

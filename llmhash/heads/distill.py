@@ -11,7 +11,7 @@ with logits `z(x) = W (x - mean) + c`, learned scales alpha and beta, and an est
 behind each sign. Queries are the pseudo-queries and the documents themselves, each of those without itself
 among the candidates. Candidates are all documents, or in a large corpus the batch's nearest ones and a
 random sample that stands, weighted, for the rest. It starts from ITQ. At the end a codebook may take over the
-codes and the asymmetric score (see `llmhash.heads.codebook`).
+codes and the asymmetric score (see `llmhash.heads.codebook`), and the queries' side is trained on its codes.
 
 A nested head's loss is the mean over its widths, each prefix of the code being scored with scales of its own.
 """

@@ -218,6 +218,46 @@ def test_a_codebook_that_knows_where_queries_lie_encodes_them_as_documents(head,
     np.testing.assert_array_equal(known.asymmetric_queries(features + away).codes.packed, codes)
 
 
+def test_a_map_of_queries_scores_in_their_place_and_leaves_codes_alone(head):
+    queries, book = normal(5, DIM, seed=8), head.codebook
+    mapped = replace(head, codebook=replace(book, query_map=normal(DIM, DIM), query_shift=normal(DIM)))
+    codes = head.document_codes(normal(40, DIM, seed=7))
+    np.testing.assert_array_equal(mapped.document_codes(normal(40, DIM, seed=7)).packed, codes.packed)
+    np.testing.assert_array_equal(mapped.query_codes(queries).packed, head.query_codes(queries).packed)
+    asked = queries @ mapped.codebook.query_map.T + mapped.codebook.query_shift
+    np.testing.assert_allclose(
+        asymmetric_scores(mapped.asymmetric_queries(queries), codes),
+        asked @ book.decode(codes.packed).T,
+        atol=1e-3,
+    )
+
+
+def anchors(count, bits, dim=DIM):
+    return {
+        "anchor_keys": normal(count, dim, seed=3),
+        "anchor_offsets": normal(count, seed=4),
+        "anchor_votes": normal(count, bits, seed=5),
+    }
+
+
+def test_anchors_vote_for_a_query_s_code(head):
+    """z + softmax(K q + k) V, for large scores too."""
+    queries, named = normal(6, DIM, seed=8), anchors(7, head.bits)
+    named["anchor_keys"] *= np.float32(200)
+    anchored = replace(head, codebook=replace(head.codebook, **named))
+    for query, code in zip(queries, anchored.query_codes(queries).packed, strict=True):
+        scores = named["anchor_keys"].astype(np.float64) @ query + named["anchor_offsets"]
+        weights = np.exp(scores - scores.max())
+        votes = weights / weights.sum() @ named["anchor_votes"]
+        bits = head.query_logits(query[None])[0] + votes > 0
+        np.testing.assert_array_equal(np.packbits(bits), code)
+    assert (anchored.query_codes(queries).packed != head.query_codes(queries).packed).any()
+    documents = normal(40, DIM, seed=7)
+    np.testing.assert_array_equal(
+        anchored.document_codes(documents).packed, head.document_codes(documents).packed
+    )
+
+
 def test_without_a_codebook_nothing_changes(head):
     plain = AffineHead(head.weight, head.bias)
     features = normal(40, DIM, seed=7)
@@ -274,6 +314,18 @@ def broken(**changes):
         ({"offsets": normal(2, 255)}, r"offsets must be float32 \(2, 256\)"),
         ({"query_mean": normal(DIM - 1)}, r"query_mean must be float32 \(24,\)"),
         ({"mean": None, "weights": None, "query_mean": normal(DIM)}, "has the documents' too"),
+        (
+            {"query_map": normal(DIM, DIM - 1), "query_shift": normal(DIM)},
+            r"query_map must be float32 \(24, 24\)",
+        ),
+        ({"query_map": normal(DIM, DIM), "query_shift": normal(1)}, r"query_shift must be float32 \(24,\)"),
+        ({"query_map": normal(DIM, DIM)}, "both a map and a shift of queries, or neither"),
+        ({**anchors(3, 16), "anchor_votes": normal(4, 16)}, r"anchor_votes must be float32 \(3, 16\)"),
+        ({**anchors(3, 16), "anchor_offsets": normal(2)}, r"anchor_offsets must be float32 \(3,\)"),
+        ({**anchors(3, 16, DIM - 1)}, r"anchor_keys must be float32 \(3, 24\)"),
+        ({**anchors(3, 16), "anchor_votes": None}, "keys, offsets and votes, or there are none"),
+        ({**anchors(3, 16), "query_mean": normal(DIM)}, "documents' codes and not queries'"),
+        ({**anchors(3, 16), "mean": None, "weights": None}, "documents' codes and not queries'"),
         ({"tables": None}, "tables"),
         ({"rotation": normal(2, 2)}, "rotation"),
     ],

@@ -10,13 +10,13 @@ from llmhash.codes import Codes
 from llmhash.heads.codebook import Codebook
 from llmhash.index import asymmetric_scores
 
-BITS, DOCUMENTS = 16, 400
+BITS, DOCUMENTS, DIM = 16, 400, 20
 
 
 @pytest.fixture(scope="module")
 def vectors():
     rng = np.random.default_rng(0)
-    centres = rng.normal(size=(30, 20))
+    centres = rng.normal(size=(30, DIM))
     rows = centres[rng.integers(30, size=DOCUMENTS + 20)] + rng.normal(0, 0.5, (DOCUMENTS + 20, 20))
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
@@ -36,6 +36,17 @@ def hasher(documents):
     return Hasher.distill(
         None, documents, bits=BITS, options={"steps": 20, "codebook": "always", "validate_every": 10}
     )
+
+
+NO_ANCHORS = {"anchor_keys": None, "anchor_offsets": None, "anchor_votes": None}
+
+
+def anchors(count):
+    return {
+        "anchor_keys": np.ones((count, DIM), np.float32),
+        "anchor_offsets": np.zeros(count, np.float32),
+        "anchor_votes": np.ones((count, BITS), np.float32),
+    }
 
 
 def changed(hasher, **arrays):
@@ -64,9 +75,13 @@ def test_the_fingerprint_knows_all_of_the_codebook(hasher):
         changed(hasher, mean=book.mean + np.float32(0.5)),
         changed(hasher, weights=book.weights + np.float32(0.5)),
         changed(hasher, offsets=np.zeros((BITS // 8, 256), np.float32)),
-        changed(hasher, query_mean=book.mean + np.float32(0.5)),
+        changed(hasher, **NO_ANCHORS, query_mean=book.mean + np.float32(0.5)),
+        changed(hasher, query_map=2 * np.eye(DIM, dtype=np.float32), query_shift=book.mean),
+        changed(hasher, query_map=2 * np.eye(DIM, dtype=np.float32), query_shift=2 * book.mean),
+        changed(hasher, query_mean=None, **anchors(3)),
+        changed(hasher, query_mean=None, **anchors(4)),
     ]
-    assert len({hasher.fingerprint, *(other.fingerprint for other in others)}) == 7
+    assert len({hasher.fingerprint, *(other.fingerprint for other in others)}) == 1 + len(others)
 
 
 def test_the_balance_in_the_training_facts_is_that_of_the_codes(hasher, documents):
@@ -79,7 +94,9 @@ def reference(hasher, documents, query, scoring, k, candidates):
     codes = hasher.encode_documents(documents).packed
     own = hasher.encode_query_codes(query[None]).packed
     distances = np.bitwise_count(codes ^ own).sum(axis=1).astype(int)
-    asymmetric = hasher.head.codebook.decode(codes) @ query
+    book = hasher.head.codebook
+    asked = query if book.query_map is None else book.query_map @ query + book.query_shift
+    asymmetric = book.decode(codes) @ asked
     pool = np.arange(len(codes))
     scores = 1 - 2 * distances / BITS if scoring == "hamming" else asymmetric
     if scoring == "asymmetric":
