@@ -1,11 +1,12 @@
 import math
+import signal
 
 import pytest
 import torch
 from torch import nn
 
 from llmhash.errors import InputError
-from llmhash.training import TrainingPlan, train
+from llmhash.training import Record, TrainingPlan, read_log, train
 
 
 class Point(nn.Module):
@@ -91,6 +92,66 @@ def test_a_time_budget_stops_and_keeps_what_was_learned():
     assert 0 < run.steps < 10**6
     assert run.best_step == run.steps
     assert point.value.item() > 0.1
+
+
+class Clock:
+    """Time that passes as it is told."""
+
+    def __init__(self, monkeypatch):
+        self.now = 100.0
+        monkeypatch.setattr("llmhash.training.loop.time.monotonic", lambda: self.now)
+
+
+def test_schedules_end_with_the_time(monkeypatch, tmp_path):
+    clock, point, seen = Clock(monkeypatch), Point(), []
+
+    def loss(_, step):
+        seen.append(step)
+        clock.now += 1.0
+        return point.value.square()
+
+    plan = TrainingPlan(1000, learning_rate=0.1, max_seconds=20.0)
+    run = train(point, loss, 5, plan, record=Record(tmp_path, log_every=1))
+    assert run.stopped == "time"
+    assert seen == [*range(0, 1000, 50), 999]
+    assert [line["rate"] for line in read_log(tmp_path)] == [plan.rate(step) for step in seen]
+
+
+def test_time_that_suffices_changes_nothing(monkeypatch):
+    clock, points = Clock(monkeypatch), []
+    for seconds in (None, 20.0):
+        points.append(Point())
+        seen = []
+
+        def loss(items, step, point=points[-1], seen=seen):
+            seen.append(step)
+            clock.now += 0.19
+            return (point.value - TARGETS[items]).square().mean()
+
+        run = train(points[-1], loss, 11, TrainingPlan(100, batch_size=2, max_seconds=seconds))
+        assert run.stopped == "finished"
+        assert seen == list(range(100))
+    assert points[0].value.item() == points[1].value.item()
+
+
+def test_time_before_an_interruption_counts(monkeypatch, tmp_path):
+    clock, seen = Clock(monkeypatch), []
+
+    def loss(_, step):
+        seen.append(step)
+        clock.now += 1.0
+        if len(seen) == 8:
+            signal.raise_signal(signal.SIGINT)
+        return point.value.square()
+
+    plan, record = TrainingPlan(1000, learning_rate=0.1, max_seconds=20.0), Record(tmp_path)
+    point = Point()
+    with pytest.raises(KeyboardInterrupt):
+        train(point, loss, 5, plan, record=record)
+    clock.now += 500.0
+    point = Point()
+    train(point, loss, 5, plan, record=record)
+    assert seen == [*range(0, 1000, 50), 999]
 
 
 def test_a_nan_loss_is_one_clear_error_and_the_last_good_weights_stay():

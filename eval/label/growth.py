@@ -19,8 +19,9 @@ from table import JOINED, Key, Table
 
 from llmhash.corpora import Labelled, LabelSet
 
-#: What is fitted: the best method, and one that shows the sentence embeddings' own floats.
-FITTED = ((JOINED, "sth-joined"), ("minilm", "sign"))
+#: What is fitted: the best method, one that shows the sentence embeddings' own floats, and one of the
+#: literature on words, whose published figure is of the whole set.
+FITTED = ((JOINED, "sth-joined"), ("minilm", "sign"), ("tfidf", "vdsh"))
 BITS, PROTOCOL = 64, "survey"
 
 

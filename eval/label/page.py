@@ -31,8 +31,8 @@ validation documents, or by time: after 40 to 180 seconds, on one or two cores o
 mean ± standard deviation. *Published* figures are of the survey's tables, on words, on the authors' splits;
 several papers chose the epoch on test documents, which is not done here. Words that heads without hidden
 layers see are 512 dimensions of latent semantic analysis, but for STH. `sth-joined` sees embeddings and
-words joined; its settings were chosen on validation documents of 20 Newsgroups, AG News and Reuters under
-`survey`, and BPR's on 20 Newsgroups'."""
+words joined; its settings were chosen on validation documents of 20 Newsgroups, AG News, Reuters, search
+snippets and Stack Overflow titles under `survey`, and BPR's on 20 Newsgroups'."""
 _COMMAND = """python eval/label/table.py --data DATA --output OUTPUT --sets SETS --protocols survey,official
     --methods METHODS --features FEATURES --bits BITS --seeds SEEDS --seconds SECONDS
 python eval/label/growth.py --data DATA --output OUTPUT"""
@@ -131,10 +131,14 @@ def _growth(output: Path) -> list[str]:
         rows = json.loads(path.read_text(encoding="utf-8"))
         data, _, protocol = path.stem.rpartition("-")
         sizes = sorted({row["documents"] for row in rows})
-        codes = {row["documents"]: row["precision@100"] for row in rows if row["method"] == "sth-joined"}
-        floats = {
-            row["documents"]: row["floats"][0]["precision@100"] for row in rows if row["method"] == "sign"
-        }
+        codes = {(row["method"], row["documents"]): row["precision@100"] for row in rows}
+        floats = {(row["method"], row["documents"]): row["floats"][0]["precision@100"] for row in rows}
+        series = [
+            ("`sth-joined`, 64 bits", codes, "sth-joined"),
+            ("`minilm` floats", floats, "sign"),
+            ("`vdsh` on words, 64 bits", codes, "vdsh"),
+            ("words, float", floats, "vdsh"),
+        ]
         lines += [
             f"## As the database grows: {data}, {protocol}",
             "",
@@ -142,10 +146,11 @@ def _growth(output: Path) -> list[str]:
             "",
             "| documents | " + " | ".join(f"{size:,}" for size in sizes) + " |",
             "|---" * (len(sizes) + 1) + "|",
-            "| `sth-joined`, 64 bits | " + " | ".join(f"{codes[size]:.3f}" for size in sizes) + " |",
-            "| `minilm` floats | " + " | ".join(f"{floats[size]:.3f}" for size in sizes) + " |",
-            "",
         ]
+        for title, figures, method in series:
+            row = " | ".join(f"{figures[method, size]:.3f}" for size in sizes)
+            lines.append(f"| {title} | {row} |")
+        lines.append("")
     return lines
 
 

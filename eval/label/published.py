@@ -34,8 +34,8 @@ FEW_BITS = {
 }
 
 _SAMPLE = (
-    "the sample is a sixth of the set; at the 0.02 that the last doubling measured above gave, the whole set "
-    "would give 0.05 more, and what is beyond that was not looked into"
+    "the sample is a sixth of the set, and what learns from words gains with its size: VDSH of 64 bits 0.09 "
+    "from 10,000 to the sample's 21,819 documents, as is shown above"
 )
 _OWN_RUN = "the published figure is the survey's own run, of one setting, and with its own preprocessing"
 _SPLIT = (
@@ -54,7 +54,10 @@ _REASONS = {
         "units, where training was cut short here"
     ),
     ("20newsgroups", "smash"): _OWN_RUN,
-    ("agnews", "dhim"): f"MiniLM in place of BERT, 64 channels a window, minutes of training; {_SAMPLE}",
+    ("agnews", "dhim"): (
+        "MiniLM in place of BERT, 64 channels a window, minutes of training; the sample is a sixth of the "
+        "set, and the embeddings' own floats gain 0.02 with a doubling"
+    ),
 }
 
 

@@ -150,7 +150,10 @@ def _trained_options(name: str) -> type[Any]:
 _TRAINED = ("network", "tokens")
 #: Heads that take words as they are; others need dense features.
 WORD_HEADS = ("network", "sth")
-_OPTIONS = {"itq": ("iterations",), "sth": ("neighbours", "regularization", "learner", "max_rows")}
+_OPTIONS = {
+    "itq": ("iterations",),
+    "sth": ("neighbours", "diffusion", "regularization", "learner", "max_rows"),
+}
 _FITS: dict[str, _Fit] = {
     "sign": lambda features, bits, _seed, _options, _progress: fit_sign(features, bits),
     "median": lambda features, bits, _seed, _options, _progress: fit_median(features, bits),

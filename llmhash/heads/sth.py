@@ -2,7 +2,11 @@
 
 Zhang, Wang, Cai and Lu, "Self-Taught Hashing for Fast Similarity Search" (SIGIR 2010). Step one: Laplacian
 eigenmaps of the k-nearest-neighbour graph, `L y = lambda D y`, thresholded at their medians. Step two: one
-SVM a bit, so that texts from elsewhere get codes too; or a ridge regression onto all bits at once.
+SVM a bit, so that texts from elsewhere get codes too.
+
+Two other ways are ours. Medians halve the documents by each eigenmap, through clusters too, and late
+eigenmaps, mostly noise, have as many bits as early ones: a diffusion map weighs them instead, and a rotation
+spreads them over the bits and finds cuts between clusters. And a ridge regression learns all bits at once.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from llmhash.codes import check_bits
 from llmhash.errors import InputError, suggest
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import AnyFeatures, FloatArray, TrainingFeatures, is_sparse, refuse_not_dense
+from llmhash.heads.projection import itq_rotation
 from llmhash.heads.sign import median_thresholds
 
 Progress = Callable[[int, int, str], None]
@@ -31,6 +36,7 @@ def fit_sth(
     *,
     seed: int = 0,
     neighbours: int = 25,
+    diffusion: float | None = None,
     regularization: float = 1.0,
     learner: Learner = "svm",
     max_rows: int = 20_000,
@@ -39,13 +45,16 @@ def fit_sth(
     """Self-taught hashing of the documents.
 
     Differs from the paper: LIBLINEAR's squared hinge in place of LIBSVM's hinge, and in a corpus above
-    `max_rows` the graph is of a sample. The learner "ridge" is not the paper's.
+    `max_rows` the graph is of a sample. `diffusion` and the learner "ridge" are not the paper's.
 
     Args:
         features: Dense or word weights. Their neighbours are those of the highest cosine.
         bits: Bits in a code, fewer than there are documents.
-        seed: Decides the sample, where the eigensolver starts, and the SVMs' order of examples.
+        seed: Decides the sample, where the eigensolver and the rotation start, and the SVMs' order of
+            examples.
         neighbours: k of the graph; the paper's 25.
+        diffusion: None cuts the eigenmaps at their medians, as the paper does. A number t weighs each by
+            `(1 - lambda)^t`, as a walk of t steps on the graph does, and rotates them towards their signs.
         regularization: C of the SVMs or of the regression, a squared error's weight beside the penalty's.
         learner: "svm", or of dense features "ridge": bits -1 and 1 by least squares, in little time.
         max_rows: Documents that take part.
@@ -61,26 +70,36 @@ def fit_sth(
     refuse_not_dense("sth", features.documents, words=learner == "svm")
     if neighbours < 1 or max_rows < 2 or not regularization > 0:
         raise InputError("neighbours must be at least 1, max_rows at least 2, and regularization above 0.")
+    if diffusion is not None and not 0 <= diffusion < np.inf:
+        raise InputError(f"diffusion must be at least 0, not {diffusion}.")
     rows = np.arange(features.count)
     if len(rows) > max_rows:
         rows = np.sort(np.random.default_rng(seed).choice(len(rows), max_rows, replace=False))
     if len(rows) <= bits + 1:
         raise InputError(f"sth needs more than {bits + 1} documents for {bits} bits, not {len(rows)}.")
     documents = features.documents[rows]
-    eigenmaps = laplacian_eigenmaps(_neighbour_graph(documents, neighbours), bits, seed)
-    codes = eigenmaps > median_thresholds(eigenmaps)
+    eigenmaps, values = laplacian_eigenmaps(_neighbour_graph(documents, neighbours), bits, seed)
+    if diffusion is None:
+        codes = eigenmaps > median_thresholds(eigenmaps)
+    else:
+        # Beyond 1 an eigenmap tells neighbours apart.
+        diffused = eigenmaps * np.maximum(1.0 - values, 0.0).astype(np.float32) ** np.float32(diffusion)
+        codes = diffused @ itq_rotation(diffused, seed=seed)[0] > 0
     if learner == "ridge":
         return regress(documents, codes, regularization)
     return _learn(documents, codes, regularization, seed, progress)
 
 
-def laplacian_eigenmaps(graph: Any, count: int, seed: int) -> FloatArray:
-    """The `count` smallest non-trivial solutions of `L y = lambda D y`, float32 (n, count), ascending.
+def laplacian_eigenmaps(graph: Any, count: int, seed: int) -> tuple[FloatArray, NDArray[np.float64]]:
+    """The `count` smallest non-trivial solutions of `L y = lambda D y`.
 
     Args:
         graph: W, a symmetric sparse array (n, n) of non-negative weights; D is its row sums, L = D - W.
         count: Fewer than n - 1.
         seed: Decides where the iteration starts.
+
+    Returns:
+        y float32 (n, count), and lambda float64 (count,), ascending.
     """
     from scipy.sparse import diags_array
     from scipy.sparse.linalg import eigsh
@@ -90,10 +109,11 @@ def laplacian_eigenmaps(graph: Any, count: int, seed: int) -> FloatArray:
     start = np.random.default_rng(seed).uniform(size=graph.shape[0])
     # The largest eigenvalues of D^-1/2 W D^-1/2 are the smallest of the Laplacian.
     values, vectors = eigsh(normalised, k=count + 1, which="LA", v0=start)
-    ordered = vectors[:, np.argsort(-values)[1:]]
+    order = np.argsort(-values)[1:]
+    ordered = vectors[:, order]
     largest = np.take_along_axis(ordered, np.abs(ordered).argmax(axis=0)[None, :], axis=0)
     maps: FloatArray = (scale[:, None] * ordered * np.sign(largest)).astype(np.float32)
-    return maps
+    return maps, 1.0 - values[order]
 
 
 def _neighbour_graph(documents: AnyFeatures, neighbours: int) -> Any:

@@ -24,8 +24,8 @@ from llmhash.training.log import TrainingLog
 from llmhash.training.plan import TrainingPlan, TrainingRun
 from llmhash.training.record import CHECKPOINT, Record, Snapshot
 
-#: Item numbers int64 (batch,), on the module's device, and the step, to the loss to go down: a number, or
-#: numbers by name whose sum it is.
+#: Item numbers int64 (batch,), on the module's device, and the step that schedules are at, to the loss to go
+#: down: a number, or numbers by name whose sum it is.
 Loss = Callable[[Tensor, int], Tensor | Mapping[str, Tensor]]
 #: Step, steps, message.
 Progress = Callable[[int, int, str], None]
@@ -47,7 +47,8 @@ def train(
 
     Args:
         module: Its parameters decide the device. Buffers are kept and restored with them.
-        loss: Called with each batch's item numbers and the step, from 0.
+        loss: Called with each batch's item numbers and the step that schedules are at, from 0. Where time is
+            shorter than the steps take, that runs ahead of the updates made, so that schedules end in time.
         items: Items 0 to items - 1 exist.
         plan: How long and how fast.
         seed: Decides the batches. A method's own noise is the method's to seed.
@@ -106,7 +107,7 @@ class _Loop:
             keeper.check(0)
         with self._deferred_interrupts():
             while not self._stopped():
-                losses = self._update(keeper.run.steps)
+                losses = self._update(self._position())
                 keeper.run.steps += 1
                 if keeper.run.steps % plan.validate_every == 0 or keeper.run.steps == plan.steps:
                     self._validated(losses)
@@ -122,8 +123,15 @@ class _Loop:
         keeper.restore()
         return keeper.run
 
+    def _position(self) -> int:
+        """The step that schedules are at: the updates made, or where it is more, the time's share of all."""
+        steps, plan = self._keeper.run.steps, self._plan
+        if plan.max_seconds is None:
+            return steps
+        return max(steps, min(int(self._seconds() / plan.max_seconds * plan.steps), plan.steps - 1))
+
     def _update(self, step: int) -> Mapping[str, Tensor]:
-        """One step of the optimizer: the losses by name."""
+        """One update by the optimizer, with schedules at `step`: the losses by name."""
         plan = self._plan
         for group in self._optimizer.param_groups:
             group["lr"] = plan.rate(step)
@@ -134,7 +142,7 @@ class _Loop:
         value = torch.stack([each.float() for each in losses.values()]).sum()
         if not torch.isfinite(value):
             self._keeper.restore()
-            raise InputError(self._diverged(value, losses, step))
+            raise InputError(self._diverged(value, losses))
         self._optimizer.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         if plan.clip:
@@ -151,7 +159,7 @@ class _Loop:
         self._message += "" if math.isnan(keeper.run.best) else f", best {keeper.run.best:.4f}"
         self._save()
 
-    def _diverged(self, value: Tensor, losses: Mapping[str, Tensor], step: int) -> str:
+    def _diverged(self, value: Tensor, losses: Mapping[str, Tensor]) -> str:
         broken = [name for name, each in losses.items() if not torch.isfinite(each)]
         which = f" ({', '.join(broken)})" if broken and len(losses) > 1 else ""
         kept = (
@@ -160,7 +168,7 @@ class _Loop:
             else f"; the last good checkpoint is {self._record.folder / CHECKPOINT}"
         )
         return (
-            f"the loss became {value.item()} at step {step}{which}; "
+            f"the loss became {value.item()} at step {self._keeper.run.steps}{which}; "
             f"lower the learning rate ({self._plan.learning_rate}){kept}."
         )
 
@@ -208,7 +216,7 @@ class _Loop:
         line: dict[str, Any] = {
             "step": run.steps,
             "seconds": round(self._seconds(), 3),
-            "rate": self._plan.rate(run.steps - 1),
+            "rate": self._optimizer.param_groups[0]["lr"],
             "losses": _numbers(losses),
         }
         self._log.write({**line, "validation": run.history[-1][1]} if validated else line)

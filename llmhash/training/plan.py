@@ -25,7 +25,8 @@ class TrainingPlan:
         average: Decay of the moving average of the weights that is validated and kept (0.99 spans the last
             hundred steps or so); 0 takes the weights as they are.
         clip: Largest norm of a gradient; 0 leaves gradients alone.
-        max_seconds: Wall-clock budget; None has none. A run that it cuts short is not reproducible.
+        max_seconds: Wall-clock budget; None has none. Schedules end with it, where it ends before the steps
+            do. A run that it cuts short is not reproducible.
         bfloat16: Compute the loss under bfloat16 autocast. Weights and updates stay float32.
         fused: Update all weights in one pass, which is several times as fast for modules of millions of
             weights; the last digits come out otherwise.

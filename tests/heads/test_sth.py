@@ -21,8 +21,10 @@ def test_the_eigenmaps_solve_the_generalised_problem():
     weights = np.triu(rng.uniform(size=(30, 30)) * (rng.uniform(size=(30, 30)) < 0.4), 1)
     graph = weights + weights.T + np.roll(np.eye(30), 1, axis=0) + np.roll(np.eye(30), -1, axis=0)
     degrees = np.diag(graph.sum(axis=1))
-    maps = laplacian_eigenmaps(csr_array(graph), 4, seed=0).astype(np.float64)
+    maps, found = laplacian_eigenmaps(csr_array(graph), 4, seed=0)
+    maps = maps.astype(np.float64)
     values = np.sort(np.linalg.eigvals(np.linalg.solve(degrees, degrees - graph)).real)
+    np.testing.assert_allclose(found, values[1:5], atol=1e-9)
     for column, value in zip(maps.T, values[1:5], strict=True):
         np.testing.assert_allclose(
             (degrees - graph) @ column, value * degrees @ column, atol=1e-5 * np.abs(column).max() * 30
@@ -40,6 +42,20 @@ def test_neighbours_get_near_codes_and_so_do_texts_from_elsewhere(sparse):
     near = head.document_codes(others).hamming(head.document_codes(documents))
     same = of_others[:, None] == of[None, :]
     assert near[same].mean() < 0.5 * near[~same].mean()
+
+
+def test_a_rotated_diffusion_map_cuts_between_clusters_and_medians_through_them():
+    # With a bit more than tells five clusters apart.
+    documents, of = clusters(count=5)
+
+    def divided(diffusion):
+        options = {"neighbours": 60, "learner": "ridge", "diffusion": diffusion}
+        codes = fit_sth(TrainingFeatures(documents), 6, **options).document_codes(documents).unpack()
+        shares = np.array([codes[of == cluster].mean(axis=0) for cluster in range(5)])
+        return np.minimum(shares, 1 - shares).mean()
+
+    weighed, rotated, medians = (divided(each) for each in (4.0, 0.0, None))
+    assert weighed < 0.01 < rotated < medians
 
 
 def test_ridge_regression_learns_the_bits_too():
@@ -92,6 +108,8 @@ def test_progress_and_bad_input():
         fit_sth(features, 40)
     with pytest.raises(InputError, match="neighbours must be at least 1"):
         fit_sth(features, 3, neighbours=0)
+    with pytest.raises(InputError, match="diffusion must be at least 0, not -1"):
+        fit_sth(features, 3, diffusion=-1.0)
     with pytest.raises(InputError, match="learner cannot be 'rigde'; did you mean ridge"):
         fit_sth(features, 3, learner="rigde")
     with pytest.raises(InputError, match="takes dense features"):
