@@ -13,6 +13,7 @@ count among the model's bytes.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -200,11 +201,15 @@ class _Objective:
 def _centroids(documents: Tensor, signs: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Centroids (c, d) of documents (n, d), and the mean of their documents' signs (n, bits)."""
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
     rows = torch.from_numpy(np.random.default_rng(seed).permutation(len(documents))[:_KMEANS_ROWS])
     some = documents[rows]
     means = KMeans(count, init="random", n_init=1, max_iter=_KMEANS_ROUNDS, random_state=seed)
-    nearest = torch.from_numpy(means.fit_predict(some.numpy()).astype(np.int64))
+    with warnings.catch_warnings():
+        # It warns of fewer different documents than centroids.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        nearest = torch.from_numpy(means.fit_predict(some.numpy()).astype(np.int64))
     members = torch.bincount(nearest, minlength=count)
     votes = torch.zeros(count, signs.shape[1]).index_add_(0, nearest, signs[rows])
     # Equal documents leave some centroids without any.

@@ -218,7 +218,7 @@ def _with_codebook(
     seed: int,
     progress: Callable[[int, int, str], None] | None,
 ) -> AffineHead:
-    """The head with a codebook: the one that chooses codes too, or where it does not gain, a trained one."""
+    """The head with the codebook that held-out queries prefer: of codes it chose, of signs, or none."""
     documents = features.documents[ranking.rows]
     book = fit_codebook(
         documents,
@@ -228,16 +228,18 @@ def _with_codebook(
         seed=seed,
         progress=progress,
     )
-    other = replace(head, codebook=book)
-    codes = other.document_codes(documents)
-    other = with_query_map(other, codes, ranking, seed=seed, progress=progress)
-    signs = head.document_codes(documents)
-    loss = asymmetric_loss(head, signs, ranking)
-    if options.codebook == "always" or asymmetric_loss(other, codes, ranking) < loss:
-        other = with_query_codes(other, codes, ranking)
-        return with_anchors(other, codes, ranking, seed=seed, progress=progress)
-    other = replace(head, codebook=train_codebook(head, ranking, seed=seed, progress=progress))
-    return other if asymmetric_loss(other, signs, ranking) < loss else head
+    best = replace(head, codebook=book)
+    codes = best.document_codes(documents)
+    best = with_query_map(best, codes, ranking, seed=seed, progress=progress)
+    if options.codebook == "auto":
+        signs = head.document_codes(documents)
+        trained = replace(head, codebook=train_codebook(head, ranking, seed=seed, progress=progress))
+        judged = [(best, codes), (trained, signs), (head, signs)]
+        best, codes = min(judged, key=lambda pair: asymmetric_loss(pair[0], pair[1], ranking))
+    if best.codebook is None or not best.codebook.chooses_codes:
+        return best
+    best = with_query_codes(best, codes, ranking)
+    return with_anchors(best, codes, ranking, seed=seed, progress=progress)
 
 
 def initial_projection(

@@ -127,7 +127,7 @@ def test_a_head_without_a_codebook_and_a_single_document_stay_as_they_are(corpus
     assert anchored(head, single) is head
 
 
-@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+@pytest.mark.filterwarnings("error")
 def test_equal_documents_leave_no_empty_anchors():
     documents = torch.eye(3).repeat_interleave(10, dim=0)
     signs = torch.ones(30, 8)
