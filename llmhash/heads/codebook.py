@@ -182,16 +182,16 @@ class Codebook:
         """
         if self.mean is not None and self.query_mean is not None:
             return self.encode(queries + (self.mean - self.query_mean), logits)
-        return Codes.from_logits(logits + self._votes(queries)).packed
-
-    def _votes(self, queries: FloatArray) -> FloatArray | float:
-        """What the anchors add to the logits, float32 (q, 8 m); 0 where there are none."""
         if self.anchor_keys is None or self.anchor_offsets is None or self.anchor_votes is None:
-            return 0.0
-        weights = queries @ self.anchor_keys.T + self.anchor_offsets
-        weights = np.exp(weights - weights.max(axis=1, keepdims=True))
-        votes: FloatArray = (weights / weights.sum(axis=1, keepdims=True)) @ self.anchor_votes
-        return votes
+            return Codes.from_logits(logits).packed
+        voted = logits.copy()
+        step = max(1, _CELLS // len(self.anchor_keys))
+        for start in range(0, len(queries), step):
+            part = slice(start, start + step)
+            weights = queries[part] @ self.anchor_keys.T + self.anchor_offsets
+            weights = np.exp(weights - weights.max(axis=1, keepdims=True))
+            voted[part] += (weights @ self.anchor_votes) / weights.sum(axis=1, keepdims=True)
+        return Codes.from_logits(voted).packed
 
     def query_tables(self, queries: FloatArray) -> FloatArray:
         """T float32 (q, m, 256) of query features float32 (q, d)."""

@@ -14,7 +14,6 @@ count among the model's bytes.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -28,8 +27,8 @@ from llmhash.heads.base import FloatArray
 from llmhash.heads.codebook import Codebook
 from llmhash.heads.codebook_choice import hamming_loss
 from llmhash.heads.ranking import QuerySet, Ranking
-from llmhash.objectives.similarity import listwise_kl
-from llmhash.training import TrainingPlan, train
+from llmhash.heads.ranking_training import Progress, train_to_rank
+from llmhash.training import TrainingPlan
 
 #: Anchors at most, and documents for each at least.
 MOST_ANCHORS, _DOCUMENTS_EACH = 2048, 2
@@ -45,8 +44,6 @@ _LEARNING_RATE = 1e-3
 _SHARPNESS, _VOTE = 40.0, 0.3
 # Logarithm of the scale of the scores, likewise.
 _LOG_SCALE = 2.7
-
-Progress = Callable[[int, int, str], None]
 
 
 def with_anchors(
@@ -66,7 +63,9 @@ def with_anchors(
         return head
     start = replace(head, codebook=replace(head.codebook, query_mean=None))
     student = _Anchors(start, codes, ranking, count, seed).to(ranking.documents.device)
-    objective = _Objective(student, ranking, seed)
+    estimate = estimator("straight_through_tanh")
+    given = ranking.training.given
+    made = transplanted(ranking, _TRANSPLANTED, torch.Generator().manual_seed(seed))
     plan = TrainingPlan(
         steps=_STEPS,
         batch_size=_BATCH,
@@ -74,14 +73,14 @@ def with_anchors(
         validate_every=_VALIDATE_EVERY,
         patience=_PATIENCE,
     )
-    train(
+    train_to_rank(
         student,
-        objective.loss,
-        len(objective.training),
+        lambda batch: student.scores(estimate(student(batch.queries), 0), batch.rows),
+        ranking,
+        given if made is None else ranking.ready(given.mixed(made, _TRANSPLANTED_SHARE)),
+        ranking.held_out.given,
         plan,
         seed=seed,
-        weights=objective.training.weights,
-        validate=objective.validate,
         progress=progress,
     )
     anchored = student.head(start, ranking)
@@ -167,35 +166,6 @@ class _Anchors(nn.Module):
         }
         book: Codebook | None = head.codebook
         return replace(head, codebook=None if book is None else replace(book, **anchors))
-
-
-class _Objective:
-    """The listwise loss of a batch's codes, and of the held-out queries'."""
-
-    def __init__(self, student: _Anchors, ranking: Ranking, seed: int) -> None:
-        self._student, self._ranking, self._seed = student, ranking, seed
-        self._generator = torch.Generator().manual_seed(seed)
-        self._estimate = estimator("straight_through_tanh", 0.0)
-        given = ranking.training.given
-        made = transplanted(ranking, _TRANSPLANTED, self._generator)
-        self.training = given if made is None else ranking.ready(given.mixed(made, _TRANSPLANTED_SHARE))
-        self._held_out = ranking.held_out.given
-
-    def loss(self, items: Tensor, step: int) -> Tensor:
-        """Of training queries."""
-        return self._match(self.training, items, self._generator)
-
-    def validate(self) -> float:
-        """Of the held-out queries, always with the same candidates."""
-        generator, total = torch.Generator().manual_seed(self._seed), 0.0
-        for items in torch.split(torch.arange(len(self._held_out)), _BATCH):
-            total += len(items) * self._match(self._held_out, items, generator).item()
-        return total / len(self._held_out)
-
-    def _match(self, queries: QuerySet, items: Tensor, generator: torch.Generator) -> Tensor:
-        batch = self._ranking.batch(queries, items, generator)
-        codes = self._estimate(self._student(batch.queries), 0)
-        return listwise_kl(batch.mask(self._student.scores(codes, batch.rows)), batch.targets)
 
 
 def _centroids(documents: Tensor, signs: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:

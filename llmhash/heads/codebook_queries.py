@@ -8,7 +8,6 @@ themselves. It is d x d whatever the width and the corpus, so that it is no memo
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -19,17 +18,15 @@ from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import FloatArray
 from llmhash.heads.codebook import Codebook
 from llmhash.heads.codebook_choice import asymmetric_loss
-from llmhash.heads.ranking import QuerySet, Ranking
-from llmhash.objectives.similarity import listwise_kl
-from llmhash.training import TrainingPlan, train
+from llmhash.heads.ranking import Ranking
+from llmhash.heads.ranking_training import Progress, train_to_rank
+from llmhash.training import TrainingPlan
 
 _STEPS, _BATCH, _VALIDATE_EVERY, _PATIENCE = 300, 128, 50, 3
 # Adam's peak; the map starts as the identity.
 _LEARNING_RATE = 1e-3
 # Where the scale of the scores starts. Training moves it.
 _SHARPNESS = 30.0
-
-Progress = Callable[[int, int, str], None]
 
 
 def with_query_map(
@@ -49,7 +46,6 @@ def with_query_map(
         return head
     vectors = torch.from_numpy(head.codebook.decode(codes.packed)).to(ranking.documents) / ranking.unit
     student = _Map(vectors, ranking.query_mean).to(ranking.documents.device)
-    objective = _Objective(student, ranking, seed)
     plan = TrainingPlan(
         steps=_STEPS,
         batch_size=_BATCH,
@@ -57,14 +53,14 @@ def with_query_map(
         validate_every=_VALIDATE_EVERY,
         patience=_PATIENCE,
     )
-    train(
+    train_to_rank(
         student,
-        objective.loss,
-        len(objective.training),
+        lambda batch: student(batch.queries, batch.rows),
+        ranking,
+        ranking.training.given,
+        ranking.held_out.given,
         plan,
         seed=seed,
-        weights=objective.training.weights,
-        validate=objective.validate,
         progress=progress,
     )
     mapped = replace(head, codebook=student.codebook(head.codebook, ranking.unit))
@@ -101,27 +97,3 @@ class _Map(nn.Module):
         query_map: FloatArray = whole.float().numpy()
         shift: FloatArray = (-added @ mean).float().numpy()
         return replace(book, query_map=query_map, query_shift=shift)
-
-
-class _Objective:
-    """The listwise loss of a batch, and of the held-out queries."""
-
-    def __init__(self, student: _Map, ranking: Ranking, seed: int) -> None:
-        self._student, self._ranking, self._seed = student, ranking, seed
-        self.training, self._held_out = ranking.training.given, ranking.held_out.given
-        self._generator = torch.Generator().manual_seed(seed)
-
-    def loss(self, items: Tensor, step: int) -> Tensor:
-        """Of training queries."""
-        return self._match(self.training, items, self._generator)
-
-    def validate(self) -> float:
-        """Of the held-out queries, always with the same candidates."""
-        generator, total = torch.Generator().manual_seed(self._seed), 0.0
-        for items in torch.split(torch.arange(len(self._held_out)), _BATCH):
-            total += len(items) * self._match(self._held_out, items, generator).item()
-        return total / len(self._held_out)
-
-    def _match(self, queries: QuerySet, items: Tensor, generator: torch.Generator) -> Tensor:
-        batch = self._ranking.batch(queries, items, generator)
-        return listwise_kl(batch.mask(self._student(batch.queries, batch.rows)), batch.targets)

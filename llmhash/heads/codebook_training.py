@@ -6,8 +6,6 @@ descent on the listwise loss of the distill head: what several bits of a byte me
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -15,17 +13,15 @@ from torch import Tensor, nn
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import FloatArray
 from llmhash.heads.codebook import SIGNS, Bytes, Codebook
-from llmhash.heads.ranking import Ranking, RankingBatch
-from llmhash.objectives.similarity import listwise_kl
-from llmhash.training import TrainingPlan, train
+from llmhash.heads.ranking import Ranking
+from llmhash.heads.ranking_training import Progress, train_to_rank
+from llmhash.training import TrainingPlan
 
 _STEPS, _BATCH, _VALIDATE_EVERY, _PATIENCE = 200, 128, 50, 3
 # Adam's peak; parameters have entries of about 1.
 _LEARNING_RATE = 0.006
 # Where scores start: the mean document as its own query. Training moves the scale.
 _OWN_SCORE = 20.0
-
-Progress = Callable[[int, int, str], None]
 
 
 def train_codebook(
@@ -50,7 +46,6 @@ def train_codebook(
     readout = _Readout(tables * (sharpness * ranking.unit), offsets * sharpness, codes).to(
         ranking.documents.device
     )
-    objective = _Objective(readout, ranking, seed)
     plan = TrainingPlan(
         steps=_STEPS,
         batch_size=_BATCH,
@@ -58,14 +53,14 @@ def train_codebook(
         validate_every=_VALIDATE_EVERY,
         patience=_PATIENCE,
     )
-    train(
+    train_to_rank(
         readout,
-        objective.loss,
-        len(ranking.training),
+        lambda batch: readout(batch.queries + ranking.query_mean, batch.rows),
+        ranking,
+        ranking.training,
+        ranking.held_out,
         plan,
         seed=seed,
-        weights=ranking.training.weights,
-        validate=objective.validate,
         progress=progress,
     )
     return readout.codebook(ranking.unit)
@@ -97,30 +92,6 @@ class _Readout(nn.Module):
         """For queries as the teacher gives them."""
         tables = self.tables.detach().cpu().numpy() * np.float32(self._size / unit)
         return Codebook(tables, offsets=self.offsets.detach().cpu().numpy().copy())
-
-
-class _Objective:
-    """The listwise loss of a batch, and of the held-out queries."""
-
-    def __init__(self, readout: _Readout, ranking: Ranking, seed: int) -> None:
-        self._readout, self._ranking, self._seed = readout, ranking, seed
-        self._generator = torch.Generator().manual_seed(seed)
-
-    def loss(self, items: Tensor, step: int) -> Tensor:
-        """Of training queries."""
-        return self._match(self._ranking.batch(self._ranking.training, items, self._generator))
-
-    def validate(self) -> float:
-        """Of the held-out queries, always with the same candidates."""
-        generator, held_out = torch.Generator().manual_seed(self._seed), self._ranking.held_out
-        total = 0.0
-        for items in torch.split(torch.arange(len(held_out)), _BATCH):
-            total += len(items) * self._match(self._ranking.batch(held_out, items, generator)).item()
-        return total / len(held_out)
-
-    def _match(self, batch: RankingBatch) -> Tensor:
-        scores = self._readout(batch.queries + self._ranking.query_mean, batch.rows)
-        return listwise_kl(batch.mask(scores), batch.targets)
 
 
 def _bitwise(head: AffineHead) -> tuple[FloatArray, FloatArray]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from llmhash.heads.base import TrainingFeatures
-from llmhash.heads.ranking import Ranking, RankingSettings, mix_in_source
+from llmhash.heads.ranking import QuerySet, Ranking, RankingSettings, mix_in_source
 
 ALL = {
     "temperature": 0.1,
@@ -157,3 +157,29 @@ def test_noise_leaves_the_statistics_of_a_query_side_alone(clustered, noisy):
     )
     np.testing.assert_array_equal(corrupted.query_statistics, sided.query_statistics)
     np.testing.assert_array_equal(ranking(corrupted).query_mean, ranking(sided).query_mean)
+
+
+def query_set(count, own, clean=None):
+    return QuerySet(
+        torch.arange(count)[:, None].float(),
+        torch.tensor(own),
+        torch.arange(count),
+        torch.full((count,), 1 / count, dtype=torch.float64),
+        clean=clean,
+    )
+
+
+def test_given_queries_are_those_that_are_no_documents():
+    assert query_set(4, [-1, 7, -1, 2]).given.vectors[:, 0].tolist() == [0, 2]
+    documents = query_set(2, [0, 1])
+    assert documents.given is documents
+
+
+def test_mixed_queries_are_drawn_at_their_shares():
+    some, others = query_set(4, 4 * [-1]), query_set(2, 2 * [-1], clean=torch.full((2, 1), 9.0))
+    both = some.mixed(others, 0.25)
+    assert both.weights[:4].sum() == pytest.approx(0.75)
+    assert both.weights.sum() == pytest.approx(1)
+    assert both.taught[:, 0].tolist() == [0, 1, 2, 3, 9, 9]
+    assert some.mixed(others, 0.0) is some
+    assert some.mixed(others, 1.0) is others
