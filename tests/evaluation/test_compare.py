@@ -59,24 +59,19 @@ def test_bytes_seeds_and_candidates_are_stated(report):
 
 
 def test_a_codebook_counts_among_the_model_s_bytes_and_serves_the_asymmetric_scorings(task, embedded):
-    rows = {
-        use: compare(
-            task,
-            embedded.training,
-            heads=["distill"],
-            bits=[16],
-            seeds=1,
-            options={"distill": {"steps": 5, "codebook": use}},
+    kept, heads = {}, {}
+    for use in ("never", "always"):
+        options = {"steps": 5, "codebook": use}
+        heads[use] = fit_head("distill", embedded.training, 16, options=options)
+        rows = compare(
+            task, embedded.training, heads=["distill"], bits=[16], seeds=1, options={"distill": options}
         )
-        for use in ("never", "always")
-    }
-    kept = {}
-    for use, tables in (("never", 0), ("always", 2 * 256 * 32 + 32 + 2)):
-        for row in rows_of(rows[use], head="distill"):
-            # The mean of queries is stored where their codes are chosen too.
-            assert row["model_bytes"] - 4 * (32 * 16 + 16 + tables) in (0, 4 * 32 * (tables > 0))
+        for row in rows_of(rows, head="distill"):
+            assert row["model_bytes"] == heads[use].nbytes
             assert row["bytes_per_document"] == 2 + (36 if row["scoring"] == "int8" else 0)
             kept[use, row["scoring"]] = row["overlap@10"]
+    assert heads["never"].nbytes == 4 * (32 * 16 + 16)
+    assert heads["always"].nbytes >= heads["never"].nbytes + 4 * (2 * 256 * 32 + 32 + 2)
     assert kept["always", "asymmetric_scan"] > kept["never", "asymmetric_scan"] + 0.02
     assert kept["always", "asymmetric"] > kept["always", "hamming"]
 
