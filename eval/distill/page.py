@@ -70,7 +70,7 @@ def readme(summary: Summary, about: dict[str, Any], ours: str, command: str, plo
     if pooled:
         documents = _documents(summary, POOLED)
         lines += ["", f"## All pooled: {documents:,} documents", "", _POOLED.format(**about)]
-        lines += [*_retentions(summary, pooled), *_leads(summary, pooled, ours)]
+        lines += [*_retentions(summary, pooled), *_remarks(summary), *_leads(summary, pooled, ours)]
         lines += _apart(summary)
         lines += _curve(summary)
     return "\n".join(lines) + "\n"
@@ -221,6 +221,16 @@ def _detail(summary: Summary, setting: str, part: str, entry: Entry) -> list[str
     ]
 
 
+def _remarks(summary: Summary) -> list[str]:
+    """What cells of the pool say of heads' figures, each once."""
+    said = {
+        f"{label(entry)}: {entry.figures.settings}."
+        for entry in summary.entries[POOLED].values()
+        if entry.name.row not in PEERS and entry.figures.settings
+    }
+    return [line for remark in sorted(said) for line in ("", remark)]
+
+
 def _stored(summary: Summary) -> list[str]:
     """Which rows have other embeddings, of sets alone."""
     rows = {
@@ -231,9 +241,8 @@ def _stored(summary: Summary) -> list[str]:
     }
     if not rows:
         return []
-    return [
-        f"On sets alone, those of the row {', '.join(sorted(rows))} were stored ones, rounded to float16."
-    ]
+    which = " and ".join(sorted(rows))
+    return [f"On sets alone, those of {which} were stored ones at some seeds or all, rounded to float16."]
 
 
 def _settings(summary: Summary) -> list[str]:
