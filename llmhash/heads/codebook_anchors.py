@@ -37,9 +37,8 @@ MOST_ANCHORS, _DOCUMENTS_EACH = 2048, 2
 _KMEANS_ROWS, _KMEANS_ROUNDS = 25_000, 8
 # Transplanted queries at hand, and their share of those drawn.
 _TRANSPLANTED, _TRANSPLANTED_SHARE = 20_000, 0.75
-_STEPS, _BATCH, _VALIDATE_EVERY, _PATIENCE = 500, 128, 100, 3
-# Adam's peak; keys have entries of about 0.05, votes and biases of about 1.
-_LEARNING_RATE = 1e-3
+# The learning rate is Adam's: keys have entries of about 0.05, votes and biases of about 1.
+_PLAN = TrainingPlan(steps=500, batch_size=128, learning_rate=1e-3, validate_every=100, patience=3)
 # How sharply the nearest anchors are told from others, where training starts, and what their votes then weigh
 # beside logits of unit variance: little, or votes overfit.
 _SHARPNESS, _VOTE = 40.0, 0.3
@@ -67,20 +66,13 @@ def with_anchors(
     estimate = estimator("straight_through_tanh")
     given = ranking.training.given
     made = transplanted(ranking, _TRANSPLANTED, torch.Generator().manual_seed(seed))
-    plan = TrainingPlan(
-        steps=_STEPS,
-        batch_size=_BATCH,
-        learning_rate=_LEARNING_RATE,
-        validate_every=_VALIDATE_EVERY,
-        patience=_PATIENCE,
-    )
     train_to_rank(
         student,
         lambda batch: student.scores(estimate(student(batch.queries), 0), batch.rows),
         ranking,
         given if made is None else ranking.ready(given.mixed(made, _TRANSPLANTED_SHARE)),
         ranking.held_out.given,
-        plan,
+        _PLAN,
         seed=seed,
         progress=progress,
     )

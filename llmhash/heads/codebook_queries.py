@@ -22,9 +22,8 @@ from llmhash.heads.ranking import Ranking
 from llmhash.heads.ranking_training import Progress, train_to_rank
 from llmhash.training import TrainingPlan
 
-_STEPS, _BATCH, _VALIDATE_EVERY, _PATIENCE = 300, 128, 50, 3
-# Adam's peak; the map starts as the identity.
-_LEARNING_RATE = 1e-3
+# The learning rate is Adam's: the map starts as the identity.
+_PLAN = TrainingPlan(steps=300, batch_size=128, learning_rate=1e-3, validate_every=50, patience=3)
 # Where the scale of the scores starts. Training moves it.
 _SHARPNESS = 30.0
 
@@ -46,20 +45,13 @@ def with_query_map(
         return head
     vectors = torch.from_numpy(head.codebook.decode(codes.packed)).to(ranking.documents) / ranking.unit
     student = _Map(vectors, ranking.query_mean).to(ranking.documents.device)
-    plan = TrainingPlan(
-        steps=_STEPS,
-        batch_size=_BATCH,
-        learning_rate=_LEARNING_RATE,
-        validate_every=_VALIDATE_EVERY,
-        patience=_PATIENCE,
-    )
     train_to_rank(
         student,
         lambda batch: student(batch.queries, batch.rows),
         ranking,
         ranking.training.given,
         ranking.held_out.given,
-        plan,
+        _PLAN,
         seed=seed,
         progress=progress,
     )

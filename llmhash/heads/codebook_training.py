@@ -17,9 +17,8 @@ from llmhash.heads.ranking import Ranking
 from llmhash.heads.ranking_training import Progress, train_to_rank
 from llmhash.training import TrainingPlan
 
-_STEPS, _BATCH, _VALIDATE_EVERY, _PATIENCE = 200, 128, 50, 3
-# Adam's peak; parameters have entries of about 1.
-_LEARNING_RATE = 0.006
+# The learning rate is Adam's: parameters have entries of about 1.
+_PLAN = TrainingPlan(steps=200, batch_size=128, learning_rate=0.006, validate_every=50, patience=3)
 # Where scores start: the mean document as its own query. Training moves the scale.
 _OWN_SCORE = 20.0
 
@@ -46,20 +45,13 @@ def train_codebook(
     readout = _Readout(tables * (sharpness * ranking.unit), offsets * sharpness, codes).to(
         ranking.documents.device
     )
-    plan = TrainingPlan(
-        steps=_STEPS,
-        batch_size=_BATCH,
-        learning_rate=_LEARNING_RATE,
-        validate_every=_VALIDATE_EVERY,
-        patience=_PATIENCE,
-    )
     train_to_rank(
         readout,
         lambda batch: readout(batch.queries + ranking.query_mean, batch.rows),
         ranking,
         ranking.training,
         ranking.held_out,
-        plan,
+        _PLAN,
         seed=seed,
         progress=progress,
     )

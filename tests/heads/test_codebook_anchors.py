@@ -7,6 +7,7 @@ import pytest
 import torch
 from clusters import clustered_corpus, ranking_settings
 
+from llmhash.heads import codebook_anchors
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.codebook_anchors import _Anchors, _centroids, transplanted, with_anchors
@@ -33,8 +34,8 @@ def head(corpus):
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    monkeypatch.setattr("llmhash.heads.codebook_anchors._STEPS", 60)
-    monkeypatch.setattr("llmhash.heads.codebook_anchors._VALIDATE_EVERY", 20)
+    plan = replace(codebook_anchors._PLAN, steps=60, validate_every=20)
+    monkeypatch.setattr(codebook_anchors, "_PLAN", plan)
     monkeypatch.setattr("llmhash.heads.codebook_anchors._TRANSPLANTED", 1000)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from clusters import clustered_corpus, held_out_loss, ranking_settings
 
+from llmhash.heads import codebook_queries
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.codebook_fit import fit_codebook
@@ -30,8 +31,8 @@ def head(corpus):
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    monkeypatch.setattr("llmhash.heads.codebook_queries._STEPS", 60)
-    monkeypatch.setattr("llmhash.heads.codebook_queries._VALIDATE_EVERY", 20)
+    plan = replace(codebook_queries._PLAN, steps=60, validate_every=20)
+    monkeypatch.setattr(codebook_queries, "_PLAN", plan)
 
 
 def ranked(features, settings=SETTINGS):
@@ -91,7 +92,8 @@ def test_the_seed_decides_everything(corpus, head):
 
 
 def test_the_head_stays_as_it_is_where_held_out_queries_do_not_gain(corpus, head, monkeypatch):
-    monkeypatch.setattr("llmhash.heads.codebook_queries._LEARNING_RATE", 1e-12)
+    plan = replace(codebook_queries._PLAN, learning_rate=1e-12)
+    monkeypatch.setattr(codebook_queries, "_PLAN", plan)
     monkeypatch.setattr("llmhash.heads.codebook_queries.asymmetric_loss", lambda *_: 1.0)
     assert mapped(head, corpus) is head
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from clusters import clustered_corpus, held_out_loss, ranking_settings
 
+from llmhash.heads import codebook_training
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.codebook import Codebook
@@ -25,8 +26,8 @@ def corpus():
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    monkeypatch.setattr("llmhash.heads.codebook_training._STEPS", 60)
-    monkeypatch.setattr("llmhash.heads.codebook_training._VALIDATE_EVERY", 20)
+    plan = replace(codebook_training._PLAN, steps=60, validate_every=20)
+    monkeypatch.setattr(codebook_training, "_PLAN", plan)
 
 
 def ranked(features, settings=SETTINGS):
