@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-SECTIONS = ("Quickstart", "Without training")
+SECTIONS = ("Quickstart", "For the scan alone", "Without training")
 README = Path(__file__).resolve().parent.parent / "README.md"
 
 

@@ -277,6 +277,12 @@ class Hasher:
         """Logits float32 (n, bits) of query features (n, dim)."""
         return self.head.query_logits(features)
 
+    @property
+    def scan_only(self) -> bool:
+        """Whether codes serve the asymmetric scan alone: Hamming distance then ranks poorly."""
+        book = self.head.codebook
+        return book is not None and book.scan_only
+
     def asymmetric_queries(self, features: AnyFeatures) -> NDArray[np.float32] | TableQueries:
         """What scores codes for query features (n, dim): their logits, or tables of a codebook."""
         return self.head.asymmetric_queries(features)
@@ -375,7 +381,7 @@ class Hasher:
             "head": self.head.kind,
             "bits": self.bits,
             "dim": self.dim,
-            "codebook": None if book is None else "codes" if book.chooses_codes else "scores",
+            "codebook": None if book is None else book.use,
             "fingerprint": self.fingerprint,
             "encoder": self.encoder.config() if self.encoder else None,
             "recipe": self.recipe,
@@ -449,12 +455,18 @@ class Hasher:
         then to be encoded by llmhash, and asymmetric scores need its tables.
 
         Raises:
-            InputError: The hasher has no encoder, or encoder or head is of a kind that has no such modules.
+            InputError: The hasher has no encoder, encoder or head is of a kind that has no such modules, or
+                codes are for the asymmetric scan alone.
         """
         from llmhash.export import to_sentence_transformer
 
         if self.encoder is None:
             raise InputError("this hasher has no encoder, so it cannot become a SentenceTransformer.")
+        if self.scan_only:
+            raise InputError(
+                "codes of this hasher are for the asymmetric scan alone, by tables that a "
+                "SentenceTransformer has no place for."
+            )
         model = to_sentence_transformer(self.encoder, self.head)
         if folder is not None:
             model.save_pretrained(str(folder))

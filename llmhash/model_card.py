@@ -13,9 +13,9 @@ from llmhash import Hasher
 
 hasher = Hasher.load("PATH_OR_HUB_ID")
 codes = hasher.encode_documents(["a document"])   # Codes: .packed uint8 (n, {bytes}), .bits
-asked = hasher.encode_query_codes(["a question"])  # Codes, for Hamming distance
-```
+{asked}```
 """
+_ASKED = 'asked = hasher.encode_query_codes(["a question"])  # Codes, for Hamming distance\n'
 
 _EXPORT = """
 `hasher.to_sentence_transformers(folder)` writes a plain SentenceTransformer: there
@@ -46,6 +46,11 @@ A document's code is searched for: a codebook reads it as a vector near the docu
 the same way or is the signs of its logits, with or without votes of anchors in the corpus, whichever ranked
 held-out queries best (`encode_query_codes`).
 Asymmetric scoring adds up the codebook's entries for the code's bytes; `Retriever` does so by itself.
+""",
+    "scan": """\
+A document's code is searched for: a codebook reads it as a vector near the document's, in a space where what
+queries are off their documents is even. Codes are for the asymmetric scan alone, which adds up the codebook's
+entries for the code's bytes, as `Retriever` does by itself. Hamming distance between them ranks poorly.
 """,
 }
 # What an export gives, likewise.
@@ -105,10 +110,13 @@ def _use(config: Mapping[str, Any], values: Mapping[str, Any]) -> str:
     encoder = config["encoder"]
     if not encoder:
         return _USE_VECTORS.format(**values)
+    codebook = config.get("codebook")
+    if codebook == "scan":
+        return _USE_TEXT.format(**values, asked="")
     # Of these alone, sentence-transformers has the modules; see `llmhash.export`.
     exports = "kind" not in encoder and config.get("head", "affine") in ("affine", "network")
-    exported = _SIGNS_ONLY if config.get("codebook") == "codes" else _SAME_BYTES
-    return _USE_TEXT.format(**values) + (_EXPORT.format(exported=exported) if exports else "")
+    exported = _SIGNS_ONLY if codebook == "codes" else _SAME_BYTES
+    return _USE_TEXT.format(**values, asked=_ASKED) + (_EXPORT.format(exported=exported) if exports else "")
 
 
 def _corpora(names: list[str]) -> str:

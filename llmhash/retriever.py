@@ -61,7 +61,8 @@ class Retriever:
       over the best candidates by asymmetric score.
 
     By default it is `asymmetric_scan` up to 80 MB of codes (10 million of 64 bits) where the engine is exact,
-    else `asymmetric`. Hits come by (score, then Hamming distance, then insertion).
+    else `asymmetric`; always `asymmetric_scan` where the hasher's codes are for that alone. Hits come by
+    (score, then Hamming distance, then insertion).
 
     Example:
         >>> retriever = Retriever.create("wiki.llmhash", hasher)
@@ -100,9 +101,15 @@ class Retriever:
             fields: Metadata fields that searches may filter on.
 
         Raises:
-            InputError: `path` is taken, an argument is not usable, or a sidecar is asked for and the hasher's
-                features are words or tokens.
+            InputError: `path` is taken, an argument is not usable, a sidecar is asked for and the hasher's
+                features are words or tokens, or an engine that goes by Hamming distance and the hasher's
+                codes are for the asymmetric scan alone.
         """
+        if hasher.scan_only and engine not in ("auto", "flat"):
+            raise InputError(
+                f"the engine {engine} goes by Hamming distance, and codes of this hasher are for the "
+                "asymmetric scan alone: leave the engine out."
+            )
         if sidecar is not None and not hasher.takes_dense:
             raise InputError(
                 f"the sidecar {sidecar} keeps a dense vector a document, and this hasher's encoder gives "
@@ -352,7 +359,7 @@ class Retriever:
         if candidates is not None and candidates < k:
             raise InputError(f"candidates must be at least k = {k}, not {candidates}.")
         self.collection.refresh()
-        how = choose_scoring(self.collection, scoring)
+        how = choose_scoring(self.collection, scoring, scan_only=self.hasher.scan_only)
         features = self.hasher.query_features(_checked_queries(queries))
         scores, rows = best_documents(
             self.collection,
@@ -363,6 +370,7 @@ class Retriever:
             candidates=candidates,
             allow=self._rows(allow),
             where=where,
+            scan_only=self.hasher.scan_only,
         )
         return self._hits(scores, rows)
 

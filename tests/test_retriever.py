@@ -19,6 +19,7 @@ class StubHasher:
     """Features drawn by each text's own seed, logits by a fixed projection; with `texts=False` no encoder."""
 
     takes_dense = True
+    scan_only = False
 
     def __init__(self, bits=20, seed=0, texts=True):
         self.bits, self.dim, self.seed, self.texts = bits, DIM, seed, texts

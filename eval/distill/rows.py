@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from cells import STORED, Figures, Values
 from sets import IntArray, Setting
 
+from llmhash.codes import Codes
 from llmhash.evaluation import CANDIDATES, RetrievalTask, evaluate
 from llmhash.evaluation.bench import Bench
 from llmhash.evaluation.compare import SEEDLESS
@@ -100,7 +101,10 @@ def _run_head(setting: Setting, recipe: Recipe) -> tuple[dict[str, Figures], Val
     run = bench.run(head, {"fit": fitting})
 
     def measure(task: RetrievalTask, rows: IntArray | None) -> dict[str, PerQuery]:
-        return run.values if rows is None else Bench(task, SCORINGS, CANDIDATES).run(head, {}).values
+        if rows is None:
+            return run.values
+        codes = Codes(run.documents.packed[rows], run.documents.bits)
+        return Bench(task, SCORINGS, CANDIDATES).run(head, {}, codes).values
 
     return _collect(setting, bench.measurements(recipe.name, [run], "in-corpus"), measure)
 

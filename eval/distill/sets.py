@@ -45,7 +45,7 @@ class Teacher:
         large_dtype: What it computes in there.
         large_sets: Which sets count as large: all of them where the teacher is slow.
         stored: Folder of SET.npz with arrays `corpus` and `queries`, rows as in the set's files: embeddings
-            that sets alone take from there. Pseudo-queries are embedded all the same.
+            that are taken from there. Pseudo-queries are embedded all the same.
     """
 
     name: str
@@ -154,8 +154,8 @@ def open_pooled(data: Path, teacher: Teacher, *, most_queries: int, sizes: Seque
         for name in (*SETS, *DISTRACTORS, *APART)
     ]
     pool = _merge(members)
-    documents = _embed(members, teacher, "document")
-    task = RetrievalTask.from_set(pool, documents, _embed(members, teacher, "query"), teacher=teacher.name)
+    documents, queries, stored = _embed(members, teacher)
+    task = RetrievalTask.from_set(pool, documents, queries, teacher=teacher.name)
     parts: dict[str, IntArray] = {}
     points: list[Point] = []
     first = 0
@@ -172,7 +172,7 @@ def open_pooled(data: Path, teacher: Teacher, *, most_queries: int, sizes: Seque
                 if size < len(documents)
             ]
         first += len(member.query_ids)
-    return Setting(POOLED, pool.documents, teacher.encoder, task, parts, points)
+    return Setting(POOLED, pool.documents, teacher.encoder, task, parts, points, stored=stored)
 
 
 def curve_queries(judged: RetrievalSet, *, limit: int, seed: int) -> tuple[list[int], list[str]]:
@@ -262,16 +262,19 @@ def _merge(members: Sequence[RetrievalSet]) -> RetrievalSet:
     )
 
 
-def _embed(members: Sequence[RetrievalSet], teacher: Teacher, side: Side) -> FloatArray:
-    """Embeddings of all documents, or of all queries, one set after the other, in one array."""
-    texts = [member.documents.texts if side == "document" else member.queries for member in members]
-    out = np.empty((sum(map(len, texts)), teacher.encoder.dim), dtype=np.float32)
-    start = 0
-    for member, part in zip(members, texts, strict=True):
-        if part:
-            out[start : start + len(part)] = teacher.of(member.name).encode(part, side)
-        start += len(part)
-    return out
+def _embed(members: Sequence[RetrievalSet], teacher: Teacher) -> tuple[FloatArray, FloatArray, bool]:
+    """Embeddings of all documents, of all queries, set after set, and whether some were stored."""
+    documents, queries, some_stored = [], [], False
+    for member in members:
+        stored = teacher.at_hand(member)
+        some_stored = some_stored or stored is not None
+        of_documents, of_queries = stored or (
+            teacher.of(member.name).encode(member.documents.texts, "document"),
+            teacher.of(member.name).encode(member.queries, "query"),
+        )
+        documents.append(of_documents)
+        queries.append(of_queries)
+    return np.concatenate(documents), np.concatenate(queries), some_stored
 
 
 @dataclass(frozen=True, eq=False)

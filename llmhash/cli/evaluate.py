@@ -154,11 +154,12 @@ def _task_of_texts(
     """Encode the set, and cut as many pseudo-queries as the most demanding recipe reads."""
     from llmhash.evaluation import RetrievalTask
     from llmhash.features import training_features
+    from llmhash.heads.registry import QUERY_HEADS
     from llmhash.recipes import EncoderSettings, Recipe
 
     said = {key: value for key, value in settings.items() if value is not None}
     encoder = Recipe("compare", "sign", encoder=EncoderSettings(**said)).open_encoder()
-    trained = [recipe for recipe in recipes if recipe.head == "distill" or "pairs" in recipe.needs]
+    trained = [recipe for recipe in recipes if recipe.head in QUERY_HEADS or "pairs" in recipe.needs]
     wanted = [recipe.pseudo_queries for recipe in (recipes if encoder.sides_differ else trained)]
     training, _ = training_features(
         encoder,

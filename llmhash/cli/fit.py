@@ -211,7 +211,7 @@ distill = _command(
     """,
 )
 fit = _command(
-    Annotated[str, typer.Option("--head", help="sign, median, lsh, pca, itq, spectral, sth, distill.")],
+    Annotated[str, typer.Option("--head", help="sign, median, lsh, pca, itq, spectral, sth, scan, distill.")],
     "itq",
     """Fit a hasher with the head of that name.""",
 )

@@ -85,7 +85,7 @@ def _warn_of_growth(collection: Collection, config: dict[str, Any]) -> None:
     """Say so where many documents came after a codebook was fitted: it serves those best that it has seen."""
     training = config["training"]
     fitted_on = training.get("adapted_to", training.get("documents", 0))
-    if config.get("codebook") == "codes" and len(collection) > _GROWN * fitted_on:
+    if config.get("codebook") in ("codes", "scan") and len(collection) > _GROWN * fitted_on:
         note(
             f"warning: {collection.path} holds {len(collection):,} documents but its hasher's codebook was "
             f"fitted on {fitted_on:,}, and keeps less of the others; distill on all of them and index again"

@@ -80,6 +80,7 @@ def _search_codes(collection: Path, codes: Path, k: int, where: dict[str, Any] |
     """One JSON line a code: ids and Hamming distances. Neither torch nor the model is loaded."""
     from llmhash.codes import Codes, describe_codes
     from llmhash.collection import Collection
+    from llmhash.hasher_files import COPY_FOLDER, is_hasher, read_config
 
     with Collection.open(collection) as opened:
         maker = describe_codes(codes).get("hasher")
@@ -87,6 +88,12 @@ def _search_codes(collection: Path, codes: Path, k: int, where: dict[str, Any] |
             raise InputError(
                 f"{codes} was made by another hasher ({maker}) than {collection} "
                 f"({opened.hasher_fingerprint}); encode the queries with the collection's own."
+            )
+        folder = opened.path / COPY_FOLDER
+        if is_hasher(folder) and read_config(folder).get("codebook") == "scan":
+            raise InputError(
+                f"codes of the hasher of {collection} are for the asymmetric scan alone, and --codes "
+                "searches by Hamming distance: give the question's text."
             )
         distances, rows = opened.search(Codes.load(codes), k, where=where)
         for query_distances, query_rows in zip(distances, rows, strict=True):

@@ -29,22 +29,38 @@ ASYMMETRIC_SCAN_BYTES = 80_000_000
 CANDIDATES_PER_DOCUMENT = 10
 LEAST_CANDIDATES = 100
 
+# What finds documents by the Hamming distance between codes.
+_BY_HAMMING = ("hamming", "asymmetric")
+
 FloatArray = NDArray[np.float32]
 #: float32 (q, k) scores and int64 (q, k) rows; row -1 where fewer documents qualify.
 Scored = tuple[FloatArray, NDArray[np.int64]]
 
 
-def choose_scoring(collection: Collection, scoring: Scoring | None = None) -> Scoring:
+def choose_scoring(
+    collection: Collection, scoring: Scoring | None = None, *, scan_only: bool = False
+) -> Scoring:
     """The scoring to use: `scoring`, checked, or the collection's default.
 
+    Args:
+        collection: What is searched.
+        scoring: What was asked for; None takes the default.
+        scan_only: Whether Hamming distance between the codes ranks poorly.
+
     Raises:
-        InputError: There is no such scoring, or the collection lacks the sidecar that it needs.
+        InputError: There is no such scoring, or the collection lacks the sidecar that it needs, or it goes by
+            Hamming distance where that is no use.
     """
     if scoring is None:
-        scan = collection.exact and collection.codes.nbytes <= ASYMMETRIC_SCAN_BYTES
+        scan = scan_only or (collection.exact and collection.codes.nbytes <= ASYMMETRIC_SCAN_BYTES)
         return "asymmetric_scan" if scan else "asymmetric"
     if scoring not in get_args(Scoring):
         raise InputError(f"scoring must be one of {', '.join(get_args(Scoring))}, not {scoring!r}.")
+    if scan_only and scoring in _BY_HAMMING:
+        raise InputError(
+            f"scoring {scoring!r} goes by Hamming distance, and codes of this hasher are for the asymmetric "
+            "scan alone: leave the scoring out."
+        )
     if scoring in get_args(SidecarKind) and scoring != collection.sidecar:
         raise InputError(
             f"scoring {scoring!r} needs the {scoring} sidecar of a collection that was created with "
@@ -64,6 +80,7 @@ def best_documents(
     allow: Allow | None = None,
     deny: Allow | None = None,
     where: Where | None = None,
+    scan_only: bool = False,
 ) -> Scored:
     """The `k` best documents for each of q queries.
 
@@ -81,6 +98,7 @@ def best_documents(
         allow: Only these may be returned: a boolean mask over the collection's codes, or rows.
         deny: These may not be returned, likewise.
         where: Only documents whose metadata satisfy this filter.
+        scan_only: Whether Hamming distance between the codes ranks poorly.
     """
     # One commit for all steps, whatever other threads refresh or write between them.
     snapshot = collection.snapshot(allow=allow, deny=deny, where=where)
@@ -89,7 +107,7 @@ def best_documents(
     candidates = _candidates_for(k, most) if candidates is None else min(max(candidates, k), most)
     if scoring not in get_args(SidecarKind):
         return _best_by_codes(snapshot, scoring, queries, k, candidates)
-    coarse = choose_scoring(collection)
+    coarse = choose_scoring(collection, scan_only=scan_only)
     _, rows = _best_by_codes(snapshot, coarse, queries, candidates, _candidates_for(candidates, most))
     return _order(snapshot, queries, _cosines(snapshot, features, rows), rows, k)
 

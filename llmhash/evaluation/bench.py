@@ -43,11 +43,13 @@ class Run:
 
     Attributes:
         head: The head.
+        documents: Its codes of the task's documents.
         values: Metrics of each query, by scoring.
         seconds: Durations, by scoring.
     """
 
     head: Head
+    documents: Codes
     values: dict[str, PerQuery]
     seconds: dict[str, dict[str, float]]
 
@@ -80,12 +82,13 @@ class Bench:
         """The teacher's row, or none where its scoring was not asked for."""
         return [teacher_measurement(self.task)] if self.with_teacher else []
 
-    def run(self, head: Head, seconds: Mapping[str, float]) -> Run:
+    def run(self, head: Head, seconds: Mapping[str, float], documents: Codes | None = None) -> Run:
         """Encode the task with a head and measure every scoring.
 
         Args:
             head: A fitted head.
             seconds: Durations of what came before, kept beside those of encoding and searching.
+            documents: The head's codes of the task's documents, where they are known already.
 
         Raises:
             InputError: The head takes features of another dimension.
@@ -96,14 +99,15 @@ class Bench:
                 "evaluate it with its own teacher's."
             )
         began = time.perf_counter()
-        documents = encode_documents(head, self.task.documents)
+        if documents is None:
+            documents = encode_documents(head, self.task.documents)
         encoding = {**seconds, "encode": time.perf_counter() - began}
         values: dict[str, PerQuery] = {}
         durations: dict[str, dict[str, float]] = {}
         for scoring, ranking in self._rankings(head, documents):
             values[scoring], searching = evaluate(self.task, ranking)
             durations[scoring] = {**encoding, "search": searching}
-        return Run(head, values, durations)
+        return Run(head, documents, values, durations)
 
     def measurements(self, name: str, runs: Sequence[Run], trained_on: TrainedOn) -> list[Measurement]:
         """One measurement a scoring, averaged over the runs of one head at one width."""

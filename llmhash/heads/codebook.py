@@ -21,6 +21,14 @@ in which anchors, places in the corpus with keys K, vote with V for the codes of
 A vector v is what documents of that code have in common, and what tells near documents apart is the first
 that it lacks. A map of the queries, `q -> A q + a` in the place of q, stresses it; see
 `llmhash.heads.codebook_queries`.
+
+A codebook for the asymmetric scan alone maps documents, too, and scores by distance in the mapped space,
+where `-||L q - v||^2 / 2` is `L q . v - ||v||^2 / 2` but for what is the same for all documents. Offsets of
+the bytes stand for the last term, and a code minimises
+
+    ||L x - v||^2 + (||v||^2 / 2 + sum_j o_j[a_j])^2
+
+so that they come close to it; see `llmhash.heads.scan`.
 """
 
 from __future__ import annotations
@@ -55,7 +63,8 @@ class Codebook:
         tables: float32 (m, 256, d), C.
         mean: float32 (d,), what x is centred on; None where codes are the signs of the logits.
         weights: float32 (2,), `parallel` and `pull`; None likewise.
-        offsets: float32 (m, 256), what each value of each byte adds to the score for any query; None for 0.
+        offsets: float32 (m, 256), o, what each value of a byte adds to the score for any query; None for 0.
+        document_map: float32 (d, d), L; None where x is the document as it is.
         query_mean: float32 (d,), what queries are centred on to be encoded as documents are; None where
             queries' codes are the signs of their logits.
         query_map: float32 (d, d), A; None where queries score documents as they are.
@@ -69,6 +78,7 @@ class Codebook:
     mean: FloatArray | None = None
     weights: FloatArray | None = None
     offsets: FloatArray | None = None
+    document_map: FloatArray | None = None
     query_mean: FloatArray | None = None
     query_map: FloatArray | None = None
     query_shift: FloatArray | None = None
@@ -86,6 +96,7 @@ class Codebook:
             "mean": (dim,),
             "weights": (2,),
             "offsets": (width, 256),
+            "document_map": (dim, dim),
             "query_mean": (dim,),
             "query_map": (dim, dim),
             "query_shift": (dim,),
@@ -102,6 +113,8 @@ class Codebook:
             raise InputError("a codebook has both a mean and weights, or neither.")
         if self.query_mean is not None and self.mean is None:
             raise InputError("a codebook with the queries' mean has the documents' too.")
+        if self.document_map is not None and (self.mean is None or self.query_map is None):
+            raise InputError("a codebook with a map of documents has their mean and a map of queries.")
         if (self.query_map is None) != (self.query_shift is None):
             raise InputError("a codebook has both a map and a shift of queries, or neither.")
         if len({self.anchor_keys is None, self.anchor_offsets is None, self.anchor_votes is None}) > 1:
@@ -126,6 +139,18 @@ class Codebook:
         """Whether codes are searched for, rather than being the signs of the logits."""
         return self.mean is not None
 
+    @property
+    def use(self) -> str:
+        """What it is there for: "scores" of codes that are signs, "codes" too, or the "scan" alone."""
+        if self.scan_only:
+            return "scan"
+        return "codes" if self.chooses_codes else "scores"
+
+    @property
+    def scan_only(self) -> bool:
+        """Whether codes serve the asymmetric scan alone: Hamming distance then ranks poorly."""
+        return self.document_map is not None
+
     @cached_property
     def _squares(self) -> FloatArray:
         """Each entry's squared length, float32 (m, 256)."""
@@ -139,6 +164,7 @@ class Codebook:
             "mean": self.mean,
             "weights": self.weights,
             "offsets": self.offsets,
+            "document_map": self.document_map,
             "query_mean": self.query_mean,
             "query_map": self.query_map,
             "query_shift": self.query_shift,
@@ -167,6 +193,8 @@ class Codebook:
         for start in range(0, len(features), step):
             part = slice(start, start + step)
             x, directions = centred(features[part], self.mean)
+            if self.document_map is not None:
+                x = x @ self.document_map.T
             codes[part] = self._search(x, directions, pull * logits[part], parallel, beam)
         return codes
 
@@ -203,11 +231,19 @@ class Codebook:
         return scores if self.offsets is None else scores + self.offsets
 
     def decode(self, codes: Bytes) -> FloatArray:
-        """Vectors v, float32 (n, d), of codes uint8 (n, m)."""
+        """Vectors v, float32 (n, d), of codes uint8 (n, m), or of their first bytes."""
         values = np.zeros((len(codes), self.dim), np.float32)
-        for table, byte in zip(self.tables, codes.T, strict=True):
+        for table, byte in zip(self.tables, codes.T, strict=False):
             values += table[byte]
         return values
+
+    def constants(self, codes: Bytes) -> FloatArray:
+        """What offsets add up to, float32 (...), of codes uint8 (..., m), or of their first bytes."""
+        total = np.zeros(codes.shape[:-1], np.float32)
+        if self.offsets is not None:
+            for byte in range(codes.shape[-1]):
+                total += self.offsets[byte][codes[..., byte]]
+        return total
 
     def _search(
         self, x: FloatArray, directions: FloatArray, wanted: FloatArray, parallel: float, beam: int
@@ -224,16 +260,24 @@ class Codebook:
         along: FloatArray = np.einsum("nd,nd->n", x, directions)[:, None]  # u . (x - v), (n, beam)
         # ||x - v||^2 - ||x||^2 and the pull, (n, beam)
         squares: FloatArray = np.zeros((len(x), 1), np.float32)
+        weight, slope = parallel, 0.0
         for byte, table in enumerate(self.tables):
+            last = byte == len(self.tables) - 1
+            if last and self.document_map is not None and self.offsets is not None:
+                # Of a whole code its offsets count, and not its error along the document.
+                weight, slope, directions = 1.0, 1.0, x
+                along = -np.square(x[:, None] - errors).sum(axis=2) / 2 - self.constants(codes)
             # One pass over the table for both: of a single query that is what takes the time.
             both = np.concatenate([errors.reshape(-1, self.dim), directions]) @ table.T
             products, directed = both[: -len(x)].reshape(*along.shape, 256), both[-len(x) :]
+            if slope and self.offsets is not None:
+                directed = directed + self._squares[byte] / 2 + self.offsets[byte]
             entries = self._squares[byte] - wanted[:, 8 * byte : 8 * byte + 8] @ SIGNS.T
             # Of whole codes only the best one is wanted.
-            kept = 1 if byte == len(self.tables) - 1 else min(beam, products[0].size)
+            kept = 1 if last else min(beam, products[0].size)
             best = np.empty((len(x), kept), np.int64)
             extended, left = np.empty(best.shape, np.float32), np.empty(best.shape, np.float32)
-            extend(products, entries, directed, squares, along, parallel, best, extended, left)
+            extend(products, entries, directed, squares, along, weight, slope, best, extended, left)
             squares, along = extended, left
             parent, value = np.divmod(best, 256)
             codes = np.concatenate([codes[documents, parent], value[:, :, None].astype(np.uint8)], axis=2)

@@ -42,6 +42,7 @@ def fit_codebook(
     *,
     parallel: float,
     pull: float,
+    rows: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Codebook:
@@ -53,11 +54,12 @@ def fit_codebook(
         parallel: Weight of the error along a document's own direction, beside that of the whole error.
         pull: Weight of the logits' signs, in units of the documents' mean squared distance from their mean
             over the logits' spread: 0 lets codes leave the signs wherever that lowers the error.
+        rows: Documents that tables are fitted to at most, a seeded sample; None for 25,000.
         seed: Of the sample of documents.
         progress: Called with (round, rounds, message).
     """
-    rows = np.random.default_rng(seed).permutation(len(documents))[:_FIT_ROWS]
-    sample = documents[np.sort(rows)]
+    chosen = np.random.default_rng(seed).permutation(len(documents))[: rows or _FIT_ROWS]
+    sample = documents[np.sort(chosen)]
     mean = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
     logits = head.document_logits(sample)
     x, directions = centred(sample, mean)
@@ -93,7 +95,7 @@ def _residual_start(x: FloatArray, logits: FloatArray, pull: float) -> tuple[Flo
 
 def _means(residual: FloatArray, values: NDArray[np.int64]) -> FloatArray:
     """The mean residual of each value of a byte, float32 (256, d), drawn to the bits' own."""
-    chosen = _membership(values[:, None])
+    chosen = membership(values[:, None])
     counts = np.asarray(chosen.sum(axis=0)).reshape(-1, 1)
     prior = _bits_alone(residual, values[:, None].astype(np.uint8))[0]
     means: FloatArray = ((chosen.T @ residual + _PRIOR * prior) / (counts + _PRIOR)).astype(np.float32)
@@ -109,7 +111,7 @@ def _fit_tables(
     `(S' A S + prior) C = S' A x + prior * C_prior`.
     """
     shape = book.tables.shape
-    chosen = _membership(codes.astype(np.int64))
+    chosen = membership(codes.astype(np.int64))
     transposed = chosen.T.tocsr()
     prior = _bits_alone(x, codes).reshape(-1, shape[2])
 
@@ -148,7 +150,7 @@ def _bits_alone(x: FloatArray, codes: Bytes) -> FloatArray:
     return tables
 
 
-def _membership(codes: NDArray[np.int64]) -> csr_array:
+def membership(codes: NDArray[np.int64]) -> csr_array:
     """One-hot codes, sparse float32 (n, 256 m)."""
     from scipy.sparse import csr_array
 

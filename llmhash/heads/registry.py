@@ -11,6 +11,7 @@ from llmhash.errors import InputError, suggest
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import Head, TrainingFeatures, refuse_not_dense
 from llmhash.heads.projection import fit_itq, fit_lsh, fit_pca
+from llmhash.heads.scan import fit_scan
 from llmhash.heads.sign import fit_median, fit_sign
 from llmhash.heads.spectral import fit_spectral
 from llmhash.heads.sth import fit_sth
@@ -148,6 +149,8 @@ def _trained_options(name: str) -> type[Any]:
 
 # Heads that objectives train, and which tell themselves what features they take.
 _TRAINED = ("network", "tokens")
+#: Heads that learn from queries, whether or not the teacher's sides differ.
+QUERY_HEADS = ("distill", "scan")
 #: Heads that take words as they are; others need dense features.
 WORD_HEADS = ("network", "sth")
 _OPTIONS = {
@@ -162,6 +165,9 @@ _FITS: dict[str, _Fit] = {
     "itq": _itq,
     "spectral": lambda features, bits, seed, _options, _progress: fit_spectral(features, bits, seed=seed),
     "sth": _sth,
+    "scan": lambda features, bits, seed, _options, progress: fit_scan(
+        features, bits, seed=seed, progress=progress
+    ),
     "distill": _distill,
     "network": _trained("network"),
     "tokens": _trained("tokens"),
