@@ -44,7 +44,7 @@ is used at every size: only the searched database grows."""
 _SECONDS = ("fit", "encode", "search")
 
 
-def readme(summary: Summary, about: dict[str, Any], ours: str, command: str, plot: str | None) -> str:
+def readme(summary: Summary, about: dict[str, Any], command: str, plot: str | None) -> str:
     """The page that answers: means, leads, the pool and the curve."""
     large = f"those of {', '.join(about['large_sets'])} {about['large_backend']}'s in {about['large_dtype']}"
     lines = [
@@ -65,12 +65,12 @@ def readme(summary: Summary, about: dict[str, Any], ours: str, command: str, plo
         lines += ["", f"![Retention against bytes per document]({plot})"]
     alone = summary.alone()
     if alone:
-        lines += ["", "## Each set alone", *_retentions(summary, alone), *_leads(summary, alone, ours)]
+        lines += ["", "## Each set alone", *_retentions(summary, alone), *_leads(summary, alone)]
     pooled = summary.pooled(summary.names)
     if pooled:
         documents = _documents(summary, POOLED)
         lines += ["", f"## All pooled: {documents:,} documents", "", _POOLED.format(**about)]
-        lines += [*_retentions(summary, pooled), *_remarks(summary), *_leads(summary, pooled, ours)]
+        lines += [*_retentions(summary, pooled), *_remarks(summary), *_leads(summary, pooled)]
         lines += _apart(summary)
         lines += _curve(summary)
     return "\n".join(lines) + "\n"
@@ -125,8 +125,12 @@ def _retentions(summary: Summary, places: Sequence[tuple[str, str]]) -> list[str
     return lines
 
 
-def _leads(summary: Summary, places: Sequence[tuple[str, str]], ours: str) -> list[str]:
-    """Our row against the best of the others at equal bytes, on the mean and on each set."""
+def _leads(summary: Summary, places: Sequence[tuple[str, str]]) -> list[str]:
+    """Each of our rows against the best of the others' at equal bytes, on the mean and on each set."""
+    return [line for ours in summary.ours for line in _leads_of(summary, places, ours)]
+
+
+def _leads_of(summary: Summary, places: Sequence[tuple[str, str]], ours: str) -> list[str]:
     lines: list[str] = []
     for entry in summary.everywhere(places):
         difference = summary.difference(places, entry)
@@ -226,23 +230,26 @@ def _remarks(summary: Summary) -> list[str]:
     said = {
         f"{label(entry)}: {entry.figures.settings}."
         for entry in summary.entries[POOLED].values()
-        if entry.name.row not in PEERS and entry.figures.settings
+        if entry.name.row not in PEERS and entry.figures.settings not in (None, STORED)
     }
     return [line for remark in sorted(said) for line in ("", remark)]
 
 
 def _stored(summary: Summary) -> list[str]:
-    """Which rows have other embeddings, of sets alone."""
-    rows = {
-        label(entry)
-        for setting, _ in summary.alone()
-        for entry in summary.entries[setting].values()
-        if STORED in (entry.figures.settings or "")
-    }
-    if not rows:
-        return []
-    which = " and ".join(sorted(rows))
-    return [f"On sets alone, those of {which} were stored ones at some seeds or all, rounded to float16."]
+    """Which rows have other embeddings."""
+
+    def rows(settings: Sequence[str]) -> set[str]:
+        entries = (entry for setting in settings for entry in summary.entries[setting].values())
+        return {label(entry) for entry in entries if STORED in (entry.figures.settings or "")}
+
+    return [
+        f"{where}, those of {', '.join(sorted(found))} (at some seeds or all) were stored, as float16."
+        for where, found in (
+            ("On sets alone", rows([setting for setting, _ in summary.alone()])),
+            ("In the pool", rows([POOLED])),
+        )
+        if found
+    ]
 
 
 def _settings(summary: Summary) -> list[str]:

@@ -76,16 +76,17 @@ class Summary:
     Args:
         cells: The cells.
         names: Sets whose mean is the headline.
+        ours: Rows that are no rivals to each other.
     """
 
-    def __init__(self, cells: Cells, names: Sequence[str]) -> None:
+    def __init__(self, cells: Cells, names: Sequence[str], ours: Sequence[str] = ()) -> None:
         self.entries: dict[str, dict[Name, Entry]] = defaultdict(dict)
         groups: dict[tuple[str, str, int], list[Key]] = defaultdict(list)
         for key in cells.listed():
             groups[key.setting, key.row, key.bits].append(key)
         for (setting, _, _), keys in groups.items():
             self.entries[setting].update({each.name: each for each in _average(cells, keys)})
-        self.names = names
+        self.names, self.ours = names, ours
         self.draws = cache(self._draws)
 
     def teacher(self, setting: str) -> Entry | None:
@@ -156,7 +157,7 @@ class Summary:
         found = [
             entry.name
             for entry in self.everywhere(places)
-            if entry.name.row != ours.name.row
+            if entry.name.row not in (ours.name.row, *self.ours)
             and entry.name.scoring != HAMMING
             and entry.figures.bytes_per_document == ours.figures.bytes_per_document
         ]

@@ -24,7 +24,7 @@ from summary import Summary
 from llmhash.evaluation.peers import PEERS, peer_names
 
 #: Rows in the order in which they are made: the slowest last.
-ROWS = (FLOAT, "sign", "itq", "distill", *(peer for peer in PEERS if peer != "lsq"), "lsq")
+ROWS = (FLOAT, "sign", "itq", "scan", "distill", *(peer for peer in PEERS if peer != "lsq"), "lsq")
 PLOT = "retention.svg"
 
 
@@ -87,14 +87,14 @@ def _write(cells: Cells, asked: argparse.Namespace) -> None:
     """Make the pages and the picture from all cells there are."""
     from plot import draw
 
-    summary = Summary(cells, SETS)
+    summary = Summary(cells, SETS, asked.ours)
     if not summary.alone() and not summary.pooled(SETS):
         _say("no cells yet: nothing to summarise")
         return
     drawn = draw(summary, asked.output / PLOT)
     command = f"python eval/distill/table.py --data DATA --output OUTPUT --teacher {asked.teacher}"
     pages = {
-        "README.md": readme(summary, cells.about(), asked.ours, command, PLOT if drawn else None),
+        "README.md": readme(summary, cells.about(), command, PLOT if drawn else None),
         "details.md": details(summary),
     }
     for name, text in pages.items():
@@ -124,7 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--sizes", type=_numbers, default=[1_000, 10_000, 100_000], help="of the curve's databases")
     add("--threads", type=int, default=1, help="threads of the peers")
     add("--again", type=_names, default=[], help="rows to make anew")
-    add("--ours", default="distill", help="the row whose lead over the others is reported")
+    add(
+        "--ours", type=_names, default=["distill", "scan"], help="rows whose lead over the others is reported"
+    )
     add("--summary", action="store_true", help="make the pages from the cells there are, fit nothing")
     return parser
 

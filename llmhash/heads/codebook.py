@@ -22,11 +22,11 @@ A vector v is what documents of that code have in common, and what tells near do
 that it lacks. A map of the queries, `q -> A q + a` in the place of q, stresses it; see
 `llmhash.heads.codebook_queries`.
 
-A codebook for the asymmetric scan alone maps documents, too, and scores by distance in the mapped space,
-where `-||L q - v||^2 / 2` is `L q . v - ||v||^2 / 2` but for what is the same for all documents. Offsets of
-the bytes stand for the last term, and a code minimises
+A codebook for the asymmetric scan alone maps documents by a matrix D, too, and scores by distance from the
+mapped query: `-||A q + a - v||^2 / 2` is `(A q + a) . v - ||v||^2 / 2` but for what is the same for all
+documents. Offsets o of the bytes stand for the last term, and a code minimises
 
-    ||L x - v||^2 + (||v||^2 / 2 + sum_j o_j[a_j])^2
+    ||D x - v||^2 + (||v||^2 / 2 + sum_j o_j[a_j])^2
 
 so that they come close to it; see `llmhash.heads.scan`.
 """
@@ -64,7 +64,7 @@ class Codebook:
         mean: float32 (d,), what x is centred on; None where codes are the signs of the logits.
         weights: float32 (2,), `parallel` and `pull`; None likewise.
         offsets: float32 (m, 256), o, what each value of a byte adds to the score for any query; None for 0.
-        document_map: float32 (d, d), L; None where x is the document as it is.
+        document_map: float32 (d, d), D; None where x is the document as it is.
         query_mean: float32 (d,), what queries are centred on to be encoded as documents are; None where
             queries' codes are the signs of their logits.
         query_map: float32 (d, d), A; None where queries score documents as they are.

@@ -1,11 +1,11 @@
 """The scan head: codes for the asymmetric scan alone, by residual quantization in the space that queries see.
 
-A query lies off the document that answers it, in some directions further than in others. With S the
-covariance of what queries are off their sources, `L = S^(-1/2)` maps documents and queries to a space in
-which that noise is the same in all directions. Were it normal, the document that a query q most likely
-belongs to would be the x of least `||L q - L x||`. There a code stands for the sum v of one table entry a
-byte, chosen for its distance alone. Nothing holds codes to the signs of logits, which costs much of what few
-bits can tell: Hamming distance between these codes ranks poorly.
+A query is `a x + e`, a share of the document x that answers it and noise, which is stronger in some
+directions than in others. With S the covariance of the noise of pseudo-queries, `L = S^(-1/2)` maps queries
+to a space in which it is the same in all directions. Were it normal, the document that a query q most likely
+belongs to would be the one of least `||L q - a L x||`. There a code stands for the sum v of one table entry a
+byte, chosen for its distance from `a L x` alone. Nothing holds codes to the signs of logits, which costs much
+of what few bits can tell: Hamming distance between these codes ranks poorly.
 
 Distances need `||v||^2`, which no sum over bytes is. As in other additive quantizers it could be stored
 beside the code (Babenko and Lempitsky 2014, "Additive Quantization for Extreme Vector Compression"). Here the
@@ -30,6 +30,7 @@ _FIT_ROWS, _START_ROWS = 100_000, 20_000
 # What the covariance gets of a multiple of the identity: queries at hand are cut from documents, and real
 # ones are off in other directions, too.
 _SHRINKAGE = 0.5
+_LEAST_SHARE = 0.1
 # Documents that stand in for queries at most, where there are no queries of known sources.
 _STAND_INS = 4096
 # Rounds of k-means over vectors and offsets of the last byte.
@@ -59,17 +60,19 @@ def fit_scan(
         raise InputError(
             f"scan looks tables up by whole bytes of a code: ask for {bits - bits % 8 + 8} bits, not {bits}."
         )
-    whitening = inverse_root(query_noise(features), _SHRINKAGE)
+    share, noise = query_model(*query_pairs(features))
+    whitening = inverse_root(noise, _SHRINKAGE)
+    document_map = share * whitening
     rows = np.sort(np.random.default_rng(seed).permutation(len(features.documents))[:_FIT_ROWS])
     sample = features.documents[rows]
     mean = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
     queries = features.query_statistics
     query_mean = mean if queries is None else queries.mean(axis=0, dtype=np.float64).astype(np.float32)
-    white: FloatArray = (sample - mean) @ whitening.T
+    white: FloatArray = (sample - mean) @ document_map.T
     start = _start(white, bits, seed)
     book = fit_codebook(white, start, parallel=0.0, pull=0.0, rows=len(white), seed=seed, progress=progress)
     tables, offsets = fit_last_byte(white, book, seed)
-    weight: FloatArray = start.weight @ whitening
+    weight: FloatArray = start.weight @ document_map
     return AffineHead(
         weight,
         start.bias - weight @ mean,
@@ -79,7 +82,7 @@ def fit_scan(
             mean=mean,
             weights=np.zeros(2, np.float32),
             offsets=offsets,
-            document_map=whitening,
+            document_map=document_map,
             query_mean=query_mean,
             query_map=whitening,
             query_shift=-whitening @ query_mean,
@@ -87,17 +90,31 @@ def fit_scan(
     )
 
 
-def query_noise(features: TrainingFeatures) -> FloatArray:
-    """What queries are off the documents they were cut from, float32 (m, d).
+def query_model(queries: FloatArray, documents: FloatArray) -> tuple[np.float32, FloatArray]:
+    """The share a of its document that a query holds, by least squares, and what is left, float32 (m, d).
 
-    Where no query has a known source, what a sample of documents is off their nearest others.
+    Args:
+        queries: float32 (m, d).
+        documents: float32 (m, d), the document of each.
+    """
+    queries, documents = queries - queries.mean(axis=0), documents - documents.mean(axis=0)
+    squares = float(np.einsum("md,md->", documents, documents, dtype=np.float64))
+    products = float(np.einsum("md,md->", queries, documents, dtype=np.float64))
+    # Queries that have nothing of their documents would leave nothing to search for.
+    share = np.float32(np.clip(products / squares, _LEAST_SHARE, 1.0) if squares else 1.0)
+    return share, queries - share * documents
+
+
+def query_pairs(features: TrainingFeatures) -> tuple[FloatArray, FloatArray]:
+    """Queries and the documents they were cut from, both float32 (m, d).
+
+    Where no query has a known source, a sample of documents and their nearest others.
     """
     documents = features.documents
     if features.queries is not None and features.sources is not None:
         sourced = features.sources >= 0
         if sourced.any():
-            noise: FloatArray = features.queries[sourced] - documents[features.sources[sourced]]
-            return noise
+            return features.queries[sourced], documents[features.sources[sourced]]
     rows = np.arange(0, len(documents), max(1, len(documents) // _STAND_INS))[:_STAND_INS]
     some = documents[rows]
     best = np.full(len(rows), -np.inf, np.float32)
@@ -110,8 +127,7 @@ def query_noise(features: TrainingFeatures) -> FloatArray:
         values = similarities[np.arange(len(rows)), found]
         nearest = np.where(values > best, found + start, nearest)
         best = np.maximum(best, values)
-    off: FloatArray = some - documents[nearest]
-    return off
+    return some, documents[nearest]
 
 
 def inverse_root(vectors: FloatArray, shrinkage: float) -> FloatArray:
@@ -119,8 +135,9 @@ def inverse_root(vectors: FloatArray, shrinkage: float) -> FloatArray:
 
     S is `(1 - shrinkage) C + shrinkage * tr(C) / d * I`, with C the covariance at hand.
     """
-    centred = (vectors - vectors.mean(axis=0, dtype=np.float64)).astype(np.float64)
-    variances, axes = np.linalg.eigh(centred.T @ centred / len(centred))
+    wide = vectors.astype(np.float64)
+    wide -= wide.mean(axis=0)
+    variances, axes = np.linalg.eigh(wide.T @ wide / len(wide))
     variances = np.maximum(variances, 0)
     shrunk = (1 - shrinkage) * variances + shrinkage * (float(variances.mean()) or 1.0)
     root: FloatArray = ((axes / np.sqrt(shrunk)) @ axes.T).astype(np.float32)

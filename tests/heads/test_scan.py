@@ -12,7 +12,7 @@ from llmhash.heads import fit_head
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.codebook import Codebook
-from llmhash.heads.scan import fit_last_byte, fit_scan, inverse_root, query_noise
+from llmhash.heads.scan import fit_last_byte, fit_scan, inverse_root, query_model, query_pairs
 from llmhash.index import asymmetric_scores
 
 DIM, DOCUMENTS = 24, 3000
@@ -74,7 +74,7 @@ def test_new_queries_find_their_documents_better_than_by_itq(features):
 def test_scores_are_near_the_log_likelihood(features, head):
     book, queries = head.codebook, features.queries[:50]
     codes = head.document_codes(features.documents)
-    mapped = (queries - book.mean) @ book.document_map.T
+    mapped = (queries - book.mean) @ book.query_map.T
     exact = mapped @ book.decode(codes.packed).T - np.square(book.decode(codes.packed)).sum(axis=1) / 2
     error = scores(head, queries, features.documents) - exact
     assert np.sqrt(np.square(error).mean()) < 0.1 * exact.std()
@@ -111,12 +111,30 @@ def test_a_code_of_two_bytes_is_nearly_the_best_of_all(features):
     assert found.mean() < 1.02 * best.mean()
 
 
-def test_noise_is_what_queries_are_off_their_sources(features):
-    expected = features.queries - features.documents[features.sources]
-    np.testing.assert_array_equal(query_noise(features), expected)
+def test_pairs_are_queries_and_their_sources(features):
+    queries, documents = query_pairs(features)
+    np.testing.assert_array_equal(queries, features.queries)
+    np.testing.assert_array_equal(documents, features.documents[features.sources])
     unknown = np.where(np.arange(len(features.sources)) % 2, features.sources, -1)
-    some = replace(features, sources=unknown)
-    np.testing.assert_array_equal(query_noise(some), expected[1::2])
+    queries, documents = query_pairs(replace(features, sources=unknown))
+    np.testing.assert_array_equal(queries, features.queries[1::2])
+    np.testing.assert_array_equal(documents, features.documents[features.sources[1::2]])
+
+
+def test_the_share_and_the_noise_of_queries_are_found():
+    rng = np.random.default_rng(2)
+    documents = 5 + rng.normal(size=(20_000, DIM)).astype(np.float32)
+    noise = SPREAD * rng.normal(size=documents.shape).astype(np.float32)
+    share, left = query_model(0.6 * documents + noise - 2, documents)
+    assert share == pytest.approx(0.6, abs=0.01)
+    np.testing.assert_allclose(left, noise - noise.mean(axis=0), atol=0.1)
+
+
+def test_queries_that_have_nothing_of_their_documents_keep_a_share():
+    documents = np.random.default_rng(3).normal(size=(500, DIM)).astype(np.float32)
+    assert query_model(-documents, documents)[0] == pytest.approx(0.1)
+    assert query_model(3 * documents, documents)[0] == 1
+    assert query_model(documents, np.ones_like(documents))[0] == 1
 
 
 @pytest.mark.parametrize("queries", [False, True])
@@ -127,8 +145,9 @@ def test_without_sources_documents_stand_in_for_queries(features, queries, monke
     rows = np.arange(0, DOCUMENTS, DOCUMENTS // 100)[:100]
     similarities = features.documents[rows] @ features.documents.T
     similarities[np.arange(100), rows] = -np.inf
-    expected = features.documents[rows] - features.documents[similarities.argmax(axis=1)]
-    np.testing.assert_allclose(query_noise(bare), expected, atol=1e-6)
+    found, nearest = query_pairs(bare)
+    np.testing.assert_array_equal(found, features.documents[rows])
+    np.testing.assert_array_equal(nearest, features.documents[similarities.argmax(axis=1)])
     assert fit_scan(bare, 16).codebook.scan_only
 
 
