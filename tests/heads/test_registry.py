@@ -17,10 +17,14 @@ FEW_STEPS = {
 }
 #: Those that take one vector a text.
 DENSE = [name for name in HEADS if name != "tokens"]
+#: Those of any number of bits, and one of whole bytes.
+WIDTHS = [(name, bits) for name in DENSE if name != "scan" for bits in (1, 7, 12)] + [
+    ("scan", 8),
+    ("scan", 16),
+]
 
 
-@pytest.mark.parametrize("name", DENSE)
-@pytest.mark.parametrize("bits", [1, 7, 12])
+@pytest.mark.parametrize(("name", "bits"), WIDTHS)
 def test_every_head_makes_the_bits_asked_for(gaussian, name, bits):
     head = fit_head(name, gaussian, bits, options=FEW_STEPS.get(name))
     assert (head.bits, head.dim) == (bits, 12)
@@ -32,14 +36,17 @@ def test_every_head_makes_the_bits_asked_for(gaussian, name, bits):
 
 def test_the_names_are_the_documented_ones():
     assert HEADS == (
-        "sign", "median", "lsh", "pca", "itq", "spectral", "sth", "distill", "network", "tokens"
+        "sign", "median", "lsh", "pca", "itq", "spectral", "sth", "scan", "distill", "network",
+        "tokens",
     )  # fmt: skip
 
 
 def test_an_unknown_head_is_refused_with_the_nearest_names(gaussian):
     with pytest.raises(InputError, match="no head 'distil'; did you mean distill"):
         fit_head("distil", gaussian, 4)
-    with pytest.raises(InputError, match="there are sign, median, lsh, pca, itq, spectral, sth, distill"):
+    with pytest.raises(
+        InputError, match="there are sign, median, lsh, pca, itq, spectral, sth, scan, distill"
+    ):
         fit_head("zzzzzz", gaussian, 4)
 
 
