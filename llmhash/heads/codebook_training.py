@@ -39,8 +39,8 @@ def train_codebook(
     tables, offsets = _bitwise(head)
     # Documents stand in for queries that lie near them, and so where queries have their mean.
     moved = documents + ((ranking.query_mean - ranking.document_mean) * ranking.unit).cpu().numpy()
-    constants = offsets[np.arange(codes.shape[1]), codes].sum(axis=1)
-    own = np.einsum("nd,nd->n", Codebook(tables).decode(codes), moved) + constants
+    start = Codebook(tables, offsets=offsets)
+    own = np.einsum("nd,nd->n", start.decode(codes), moved) + start.constants(codes)
     sharpness = _OWN_SCORE / max(float(own.mean()), 1e-6)
     readout = _Readout(tables * (sharpness * ranking.unit), offsets * sharpness, codes).to(
         ranking.documents.device

@@ -15,6 +15,8 @@ look-up a byte is enough (see `llmhash.heads.codebook`).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -162,7 +164,7 @@ def fit_last_byte(x: FloatArray, book: Codebook, seed: int) -> tuple[FloatArray,
     half = np.square(before).sum(axis=1) / 2
     offsets = np.zeros(book.tables.shape[:2], np.float32)
     offsets[:-1] = _additive(-half, codes)
-    excess = half + offsets[np.arange(codes.shape[1]), codes].sum(axis=1)
+    excess = half + replace(book, offsets=offsets).constants(codes)
     left = x - before
 
     def balance(some: NDArray[np.int64] | slice, vectors: FloatArray) -> FloatArray:

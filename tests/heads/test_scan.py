@@ -12,6 +12,7 @@ from llmhash.heads import fit_head
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.codebook import Codebook
+from llmhash.heads.codebook_fit import fit_codebook
 from llmhash.heads.scan import fit_last_byte, fit_scan, inverse_root, query_model, query_pairs
 from llmhash.index import asymmetric_scores
 
@@ -206,8 +207,6 @@ def test_offsets_are_of_the_loss_s_least(features):
     """Each offset of the last byte is the mean of what its documents need."""
     x = features.documents - features.documents.mean(axis=0)
     start = fit_head("itq", TrainingFeatures(x), 16)
-    from llmhash.heads.codebook_fit import fit_codebook
-
     book = fit_codebook(x, start, parallel=0.0, pull=0.0)
     tables, offsets = fit_last_byte(x, book, 0)
     assert tables.shape == book.tables.shape and offsets.shape == (2, 256)
