@@ -40,8 +40,8 @@ TextsOrVectors: TypeAlias = Sequence[str] | NDArray[np.floating[Any]]
 Progress = Callable[[int, int, str], None]
 # Documents, evenly spread, that the balance of bits is told from.
 _BALANCE_ROWS = 20_000
-# Documents of a corpus that a hasher adapts to.
-_ADAPTING_ROWS = 25_000
+# Documents of a corpus that a hasher adapts to, and the share of all of them that a codebook needs.
+_ADAPTING_ROWS, _CODEBOOK_SHARE = 25_000, 0.75
 
 
 @dataclass(eq=False)
@@ -331,14 +331,16 @@ class Hasher:
         )
 
     def adapted(self, documents: TextsOrVectors, *, seed: int = 0, progress: bool = False) -> Hasher:
-        """The hasher fitted to a corpus in closed form, in seconds: thresholds and a codebook, no training.
+        """The hasher fitted to a corpus in closed form, in seconds: its ITQ and a codebook, no training.
 
         What it gains is most where the hasher was trained on other documents; see `llmhash.heads.adapt`. It
         gains for the documents that it is given: those that come later are ranked less well by the codebook.
+        Codes cannot be cut any more, where they could: bits are others.
 
         Args:
             documents: Texts, or vectors (n, dim); a seeded sample of 25,000 at most is looked at. Fewer than
-                100 change nothing, fewer than 1,000 give no codebook.
+                100 change nothing, fewer than 1,000 the thresholds only, and more than 33,333 give no
+                codebook.
             seed: Of the sample.
             progress: Show a progress bar while they are encoded.
         """
@@ -346,13 +348,16 @@ class Hasher:
         rows = np.sort(np.random.default_rng(seed).permutation(len(documents))[:_ADAPTING_ROWS])
         some = documents[rows] if isinstance(documents, np.ndarray) else [documents[row] for row in rows]
         features = self.document_features(some, progress=progress)
-        head = adapt(general, features, seed=seed)
+        most = len(features) >= _CODEBOOK_SHARE * len(documents)
+        head = adapt(general, features, codebook=most, seed=seed)
         if head is general:
             return self
         ones = head.document_codes(features).unpack().mean(axis=0)
         balance = [round(float(share), 4) for share in ones]
         training = {**self.training, "adapted_to": len(features), "bit_balance": balance}
-        return Hasher(head, self.encoder, self.recipe, training)
+        as_they_were = head.weight is general.weight and head.codebook is None
+        recipe = self.recipe if as_they_were else _not_nested(self.recipe)
+        return Hasher(head, self.encoder, recipe, training)
 
     # -- what is known of it ---------------------------------------------------------------------
 
@@ -487,6 +492,16 @@ def _encoded(
         words=None if recipe.words is None else asdict(recipe.words),
         progress=progress,
     )
+
+
+def _not_nested(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe without the widths that codes can be cut to."""
+    return {
+        part: {name: value for name, value in options.items() if name != "nested"}
+        if isinstance(options, Mapping)
+        else options
+        for part, options in recipe.items()
+    }
 
 
 def _as_vectors(queries: TextsOrVectors | None) -> NDArray[np.float32] | None:

@@ -144,5 +144,19 @@ def test_a_hasher_adapts_to_another_corpus(nested, tmp_path) -> None:
         loaded.encode_documents(vectors).packed, adapted.encode_documents(vectors).packed
     )
     assert "to 1,200 documents of another corpus" in (tmp_path / "h" / "README.md").read_text()
+    # Its bits are others, whose first ones are no codes.
+    assert hasher.widths == (8, 16, 24)
+    assert adapted.widths == loaded.widths == (24,)
+    assert hasher.adapted(others[:500]).widths == hasher.widths
     # A handful of documents says nothing.
     assert hasher.adapted(others[:20]) is hasher
+
+
+def test_a_corpus_that_is_not_seen_whole_gets_no_codebook(nested, monkeypatch) -> None:
+    hasher, _ = nested
+    others = np.random.default_rng(1).normal(0.7, 1, size=(2000, 16)).astype(np.float32)
+    monkeypatch.setattr("llmhash.hasher._ADAPTING_ROWS", 1200)
+    adapted = hasher.adapted(others)
+    assert adapted.training["adapted_to"] == 1200
+    assert adapted.head.codebook is None
+    assert hasher.adapted(others[:1300]).head.codebook is not None

@@ -42,12 +42,14 @@ class Facts:
         seconds: That took, on a shared machine.
         drift: Of the bit balance at each place.
         head: Fingerprint of the general hasher, which is measured anew where it has changed.
+        stored: Whether it was measured on stored embeddings.
     """
 
     documents: int
     seconds: float
     drift: dict[str, float]
     head: str = ""
+    stored: bool = False
 
 
 class Cells:

@@ -126,24 +126,26 @@ def general(
     hasher: Path,
     bits: Widths = [128, 64, 256],  # noqa: B006
     test: Annotated[bool, typer.Option("--test", help="On the test sets, not the development sets.")] = False,
+    embeddings: Annotated[Path | None, typer.Option(help="Folder of SET.npz, embeddings to take.")] = None,
 ) -> None:
     """Measure the general hasher as it is, and adapted to each place's documents."""
     cells = Cells(output / "cells")
     whole = Hasher.load(hasher)
-    places = open_places(data, TEST if test else DEVELOPMENT)
+    places = open_places(data, TEST if test else DEVELOPMENT, embeddings)
     _keep_teacher(cells, places)
+    stored = embeddings is not None
     for width in bits:
         cut = whole.truncated(width)
         key = Key("general", width)
         values, drift = _measure(cut.head, np.array(cut.training["bit_balance"]), places)
-        cells.put(key, Facts(cut.training["documents"], 0.0, drift, cut.fingerprint), values)
+        cells.put(key, Facts(cut.training["documents"], 0.0, drift, cut.fingerprint, stored), values)
         _say(key, values, places)
         for place in places:
             began = time.perf_counter()
             head = adapt(cut.head, place.task.documents)
             seconds = time.perf_counter() - began
             documents = TrainingFeatures(place.task.documents)
-            _keep(cells, Key("adapted", width), head, documents, seconds, [place])
+            _keep(cells, Key("adapted", width), head, documents, seconds, [place], stored)
 
 
 @app.command()
@@ -176,11 +178,12 @@ def _keep(
     training: TrainingFeatures,
     seconds: float,
     places: Sequence[Place],
+    stored: bool = False,
 ) -> None:
     """Measure a head, and keep what was found."""
     balance = head.document_codes(training.documents).unpack().mean(axis=0)
     values, drift = _measure(head, balance, places)
-    facts = Facts(len(training.documents), round(seconds, 1), drift)
+    facts = Facts(len(training.documents), round(seconds, 1), drift, stored=stored)
     cells.put(key, facts, values)
     _say(key, values, places)
 

@@ -87,17 +87,29 @@ class Place:
         return {scoring: values[HEADLINE] for scoring, values in run.values.items()}
 
 
-def open_places(data: Path, places: Sequence[tuple[str, str]]) -> list[Place]:
-    """Sets with the queries of a split each, embedded by the teacher."""
+def open_places(data: Path, places: Sequence[tuple[str, str]], stored: Path | None = None) -> list[Place]:
+    """Sets with the queries of a split each, embedded by the teacher.
+
+    Args:
+        data: Folder of the sets.
+        places: Their names and splits.
+        stored: Folder of SET.npz with arrays `corpus` and `queries`, rows as in the set's files, to be taken
+            instead; None embeds all.
+    """
     encoder = Recipe("general", "sign", encoder=EncoderSettings("minilm")).open_encoder()
-    return [open_place(data, name, split, encoder) for name, split in places]
+    return [open_place(data, name, split, encoder, stored) for name, split in places]
 
 
-def open_place(data: Path, name: str, split: str, encoder: Encoder) -> Place:
+def open_place(data: Path, name: str, split: str, encoder: Encoder, stored: Path | None = None) -> Place:
     """A set's documents and one split's queries, embedded."""
     judged = read_retrieval_set(data / name, split)
-    documents = encoder.encode(judged.documents.texts, "document")
-    queries = encoder.encode(judged.queries, "query")
+    if stored is None:
+        documents = encoder.encode(judged.documents.texts, "document")
+        queries = encoder.encode(judged.queries, "query")
+    else:
+        with np.load(stored / f"{name}.npz", allow_pickle=False) as arrays:
+            documents = arrays["corpus"].astype(np.float32)
+            queries = arrays["queries"][judged.query_rows].astype(np.float32)
     task = RetrievalTask.from_set(judged, documents, queries, teacher="minilm")
     return Place(name, judged.documents, encoder, task)
 

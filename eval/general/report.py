@@ -18,9 +18,9 @@ _ABOUT = """\
 
 Teacher: `minilm`. Figures are retentions: nDCG@10 as a share of the float teacher's on the same documents
 and queries. *In-corpus* is a hasher distilled on the documents that it is tested on; the general hasher
-(`llmhash/pretrained/minilm`) was trained on none of them. *Adapted* is the general hasher with the documents'
-mean and a codebook of them, in closed form. Intervals are 95 % bootstrap intervals over queries. Settings
-were chosen on the development sets only. Seeds of each distilled head: {seeds}. Made by
+(`llmhash/pretrained/minilm`) was trained on none of them. *Adapted* is what it becomes for documents at hand
+in closed form: their mean, ITQ and codebook. Intervals are 95 % bootstrap intervals over queries. Settings
+were chosen on the development sets only. Seeds of each distilled head: {seeds}.{stored} Made by
 
 ```
 python eval/general/matrix.py distilled DATA {output}
@@ -51,7 +51,9 @@ def write_report(cells: Cells, output: Path) -> None:
         _nested(found),
         _drift(found),
     ]
-    lines = [_ABOUT.format(seeds=seeds, output=output)]
+    stored = sorted({key.source for key in found.keys if cells.facts(key).stored})
+    said = f"\nEmbeddings were stored ones, as float16, for: {', '.join(stored)}." if stored else ""
+    lines = [_ABOUT.format(seeds=seeds, stored=said, output=output)]
     for section in filter(None, sections):
         lines += ["", f"## {section['title']}", "", section["text"], "", *_table(section["rows"])]
     (output / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -119,8 +121,8 @@ def _against_in_corpus(
                     }
                 )
     text = (
-        "The general hasher as it is shipped, and adapted to the documents (mean and codebook, in closed "
-        f"form, as `llmhash index create` does), against {others}."
+        "The general hasher as it is shipped, and adapted to the documents (mean, ITQ and codebook, in "
+        f"closed form, as `llmhash index create` does), against {others}."
     )
     return {"title": title, "text": text, "rows": rows} if rows else None
 

@@ -35,7 +35,8 @@ def kept(head, documents, queries, k=10):
 
 def test_bits_are_balanced_on_the_corpus(elsewhere):
     head, documents = elsewhere
-    adapted = adapt(head, documents, codebook=False)
+    documents = documents[: module.OWN_DOCUMENTS - 1]
+    adapted = adapt(head, documents)
     assert np.abs((head.document_logits(documents) > 0).mean(axis=0) - 0.5).mean() > 0.3
     np.testing.assert_allclose((adapted.document_logits(documents) > 0).mean(axis=0), 0.5, atol=0.06)
     np.testing.assert_array_equal(adapted.weight, head.weight)
@@ -46,10 +47,12 @@ def test_each_step_ranks_closer_to_the_teacher(elsewhere):
     head, documents = elsewhere
     queries = documents[:200] + np.random.default_rng(1).normal(0, 0.5, (200, 24)).astype(np.float32)
     alone = kept(head, documents, queries)
-    centred = kept(adapt(head, documents, codebook=False), documents, queries)
+    centred = kept(adapt(head, documents[: module.OWN_DOCUMENTS - 1]), documents, queries)
+    own = kept(adapt(head, documents, codebook=False), documents, queries)
     whole = kept(adapt(head, documents), documents, queries)
     assert centred > alone + 0.03
-    assert whole > centred + 0.1
+    assert own > centred
+    assert whole > own + 0.05
 
 
 def test_queries_thresholds_move_as_documents_do(elsewhere):
@@ -59,11 +62,37 @@ def test_queries_thresholds_move_as_documents_do(elsewhere):
     np.testing.assert_allclose(adapted.query_bias, adapted.bias + 1, rtol=1e-5)
 
 
+def test_enough_documents_bring_their_own_projection(elsewhere):
+    head, documents = elsewhere
+    adapted = adapt(head, documents)
+    np.testing.assert_array_equal(adapted.weight, fit_itq(TrainingFeatures(documents), 16).weight)
+    np.testing.assert_array_equal(adapted.codebook.query_mean, adapted.codebook.mean)
+    bare = adapt(head, documents, codebook=False)
+    np.testing.assert_array_equal(bare.weight, adapted.weight)
+
+
+def test_wide_codes_of_queries_are_the_signs(elsewhere, monkeypatch):
+    monkeypatch.setattr(module, "_CHOSEN_QUERY_BITS", 8)
+    head, documents = elsewhere
+    assert adapt(head, documents).codebook.query_mean is None
+
+
+def test_a_head_that_tells_the_sides_apart_keeps_its_projection(elsewhere):
+    head, documents = elsewhere
+    adapted = adapt(AffineHead(head.weight, head.bias, query_bias=head.bias + 1), documents)
+    np.testing.assert_array_equal(adapted.weight, head.weight)
+    np.testing.assert_allclose(adapted.query_bias, adapted.bias + 1, rtol=1e-5)
+    assert adapted.codebook.query_mean is None
+
+
 def test_small_corpora_give_no_codebook_or_nothing(elsewhere):
     head, documents = elsewhere
     assert adapt(head, documents[: module.FEWEST_DOCUMENTS - 1]) is head
-    assert adapt(head, documents[: module.CODEBOOK_DOCUMENTS - 1]).codebook is None
-    assert adapt(head, documents[: module.CODEBOOK_DOCUMENTS]).codebook is not None
+    few, enough = documents[: module.OWN_DOCUMENTS - 1], documents[: module.OWN_DOCUMENTS]
+    assert adapt(head, few).codebook is None
+    assert adapt(head, few).weight is head.weight
+    assert adapt(head, enough).codebook is not None
+    assert adapt(head, enough, codebook=False).codebook is None
     assert adapt(head.truncated(13), documents).codebook is None
 
 
