@@ -93,6 +93,8 @@ def _write(cells: Cells, asked: argparse.Namespace) -> None:
         return
     drawn = draw(summary, asked.output / PLOT)
     command = f"python eval/distill/table.py --data DATA --output OUTPUT --teacher {asked.teacher}"
+    if asked.large_sets != list(LARGE):
+        command += f" \\\n    --large-sets {','.join(asked.large_sets)}"
     pages = {
         "README.md": readme(summary, cells.about(), command, PLOT if drawn else None),
         "details.md": details(summary),
