@@ -116,7 +116,8 @@ def taken(table: Path, output: Path) -> None:
                     (f"{name} {split}", scoring): arrays[f"{scoring}|{name}|ndcg@10"] for scoring in SCORINGS
                 }
             key = Key(f"{name}.test", bits, seed)
-            cells.put(key, Facts(facts["documents"], facts["seconds"]["fit"], {}), values)
+            stored = "stored embeddings" in (facts["settings"] or "")
+            cells.put(key, Facts(facts["documents"], facts["seconds"]["fit"], {}, stored=stored), values)
 
 
 @app.command()
@@ -133,19 +134,18 @@ def general(
     whole = Hasher.load(hasher)
     places = open_places(data, TEST if test else DEVELOPMENT, embeddings)
     _keep_teacher(cells, places)
-    stored = embeddings is not None
     for width in bits:
         cut = whole.truncated(width)
         key = Key("general", width)
         values, drift = _measure(cut.head, np.array(cut.training["bit_balance"]), places)
-        cells.put(key, Facts(cut.training["documents"], 0.0, drift, cut.fingerprint, stored), values)
+        cells.put(key, Facts(cut.training["documents"], 0.0, drift, cut.fingerprint, _stored(places)), values)
         _say(key, values, places)
         for place in places:
             began = time.perf_counter()
             head = adapt(cut.head, place.task.documents)
             seconds = time.perf_counter() - began
             documents = TrainingFeatures(place.task.documents)
-            _keep(cells, Key("adapted", width), head, documents, seconds, [place], stored)
+            _keep(cells, Key("adapted", width), head, documents, seconds, [place])
 
 
 @app.command()
@@ -178,14 +178,18 @@ def _keep(
     training: TrainingFeatures,
     seconds: float,
     places: Sequence[Place],
-    stored: bool = False,
 ) -> None:
     """Measure a head, and keep what was found."""
     balance = head.document_codes(training.documents).unpack().mean(axis=0)
     values, drift = _measure(head, balance, places)
-    facts = Facts(len(training.documents), round(seconds, 1), drift, stored=stored)
+    facts = Facts(len(training.documents), round(seconds, 1), drift, stored=_stored(places))
     cells.put(key, facts, values)
     _say(key, values, places)
+
+
+def _stored(places: Sequence[Place]) -> bool:
+    """Whether some of what was measured there was measured on stored embeddings."""
+    return any(place.stored for place in places)
 
 
 def _measure(

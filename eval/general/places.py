@@ -46,12 +46,14 @@ class Place:
         documents: Its documents.
         encoder: The teacher.
         task: What is measured on.
+        stored: Whether its embeddings were stored ones.
     """
 
     name: str
     documents: Documents
     encoder: Encoder
     task: RetrievalTask
+    stored: bool = False
     _training: dict[int, TrainingFeatures] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -111,7 +113,7 @@ def open_place(data: Path, name: str, split: str, encoder: Encoder, stored: Path
             documents = arrays["corpus"].astype(np.float32)
             queries = arrays["queries"][judged.query_rows].astype(np.float32)
     task = RetrievalTask.from_set(judged, documents, queries, teacher="minilm")
-    return Place(name, judged.documents, encoder, task)
+    return Place(name, judged.documents, encoder, task, stored is not None)
 
 
 def retention(values: FloatArray, teacher: FloatArray) -> float:
