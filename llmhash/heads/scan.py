@@ -29,9 +29,10 @@ from llmhash.heads.projection import fit_itq
 
 # Documents that tables are fitted to at most, and that the start is.
 _FIT_ROWS, _START_ROWS = 100_000, 20_000
-# What the covariance gets of a multiple of the identity: queries at hand are cut from documents, and real
-# ones are off in other directions, too.
-_SHRINKAGE = 0.5
+# What the covariance gets of a multiple of the identity, up to so many bits: queries at hand are cut from
+# documents, and real ones are off in other directions, too. More bits leave less to gain by knowing where
+# queries lie, and as much to lose by being wrong about it: the covariance's own share falls with their root.
+_SHRINKAGE, _SHRUNK_BITS = 0.5, 64
 _LEAST_SHARE = 0.1
 # Documents that stand in for queries at most, where there are no queries of known sources.
 _STAND_INS = 4096
@@ -63,7 +64,7 @@ def fit_scan(
             f"scan looks tables up by whole bytes of a code: ask for {bits - bits % 8 + 8} bits, not {bits}."
         )
     share, noise = query_model(*query_pairs(features))
-    whitening = inverse_root(noise, _SHRINKAGE)
+    whitening = inverse_root(noise, shrinkage_at(bits))
     document_map = share * whitening
     rows = np.sort(np.random.default_rng(seed).permutation(len(features.documents))[:_FIT_ROWS])
     sample = features.documents[rows]
@@ -130,6 +131,11 @@ def query_pairs(features: TrainingFeatures) -> tuple[FloatArray, FloatArray]:
         nearest = np.where(values > best, found + start, nearest)
         best = np.maximum(best, values)
     return some, documents[nearest]
+
+
+def shrinkage_at(bits: int) -> float:
+    """The share of the identity in the covariance of queries off their documents, 0.5 to 1."""
+    return 1 - (1 - _SHRINKAGE) * min(1.0, (_SHRUNK_BITS / bits) ** 0.5)
 
 
 def inverse_root(vectors: FloatArray, shrinkage: float) -> FloatArray:

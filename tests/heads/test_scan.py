@@ -13,7 +13,7 @@ from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.codebook import Codebook
 from llmhash.heads.codebook_fit import fit_codebook
-from llmhash.heads.scan import fit_last_byte, fit_scan, inverse_root, query_model, query_pairs
+from llmhash.heads.scan import fit_last_byte, fit_scan, inverse_root, query_model, query_pairs, shrinkage_at
 from llmhash.index import asymmetric_scores
 
 DIM, DOCUMENTS = 24, 3000
@@ -158,6 +158,14 @@ def test_whitening_makes_noise_even():
     half = np.linalg.eigvalsh(np.cov((noise @ inverse_root(noise, 0.5).T).T))
     variances = np.sort(np.cov(noise.T).diagonal())
     assert half[-1] / half[0] < 0.5 * variances[-1] / variances[0]
+
+
+def test_wider_codes_lean_less_on_where_queries_lie(features):
+    assert [shrinkage_at(bits) for bits in (8, 64, 256, 1024)] == [0.5, 0.5, 0.75, 0.875]
+    noise = query_model(*query_pairs(features))[1]
+    for bits in (16, 256):
+        expected = inverse_root(noise, shrinkage_at(bits))
+        np.testing.assert_allclose(fit_scan(features, bits).codebook.query_map, expected, atol=1e-6)
 
 
 def test_documents_that_are_all_alike_are_no_error():
