@@ -28,7 +28,7 @@ from llmhash.heads.base import AnyFeatures, Head, TrainingFeatures, Validation, 
 from llmhash.heads.kinds import affine_head, head_from_tensors
 from llmhash.heads.registry import fit_head
 from llmhash.index import TableQueries
-from llmhash.recipes import Recipe, load_recipe
+from llmhash.recipes import Recipe, code_widths, load_recipe, without_nesting
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -308,8 +308,7 @@ class Hasher:
     @property
     def widths(self) -> tuple[int, ...]:
         """Bits that codes can be cut to, ascending: those that it was trained nested for, and its own."""
-        options = {**self.recipe.get("objectives", {}), **self.recipe.get("training", {})}
-        return (*sorted(width for width in options.get("nested", ()) if width < self.bits), self.bits)
+        return code_widths(self.recipe, self.bits)
 
     def truncated(self, bits: int) -> Hasher:
         """The hasher of the first `bits` bits, one of `widths`; its codes are the longer ones' first bits.
@@ -356,7 +355,7 @@ class Hasher:
         balance = [round(float(share), 4) for share in ones]
         training = {**self.training, "adapted_to": len(features), "bit_balance": balance}
         as_they_were = head.weight is general.weight and head.codebook is None
-        recipe = self.recipe if as_they_were else _not_nested(self.recipe)
+        recipe = self.recipe if as_they_were else without_nesting(self.recipe)
         return Hasher(head, self.encoder, recipe, training)
 
     # -- what is known of it ---------------------------------------------------------------------
@@ -492,16 +491,6 @@ def _encoded(
         words=None if recipe.words is None else asdict(recipe.words),
         progress=progress,
     )
-
-
-def _not_nested(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe without the widths that codes can be cut to."""
-    return {
-        part: {name: value for name, value in options.items() if name != "nested"}
-        if isinstance(options, Mapping)
-        else options
-        for part, options in recipe.items()
-    }
 
 
 def _as_vectors(queries: TextsOrVectors | None) -> NDArray[np.float32] | None:

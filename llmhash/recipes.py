@@ -339,6 +339,22 @@ def with_options(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
     )
 
 
+def code_widths(stored: Mapping[str, Any], bits: int) -> tuple[int, ...]:
+    """Bits that codes of `bits` bits can be cut to, ascending: those that a stored recipe nests, and all."""
+    options = {**stored.get("objectives", {}), **stored.get("training", {})}
+    return (*sorted(width for width in options.get("nested", ()) if width < bits), bits)
+
+
+def without_nesting(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored recipe less the widths that codes can be cut to."""
+    return {
+        part: {name: value for name, value in options.items() if name != "nested"}
+        if isinstance(options, Mapping)
+        else options
+        for part, options in stored.items()
+    }
+
+
 def _parse(content: Any, path: Path) -> Recipe:
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no recipe: a YAML mapping is expected.")

@@ -15,6 +15,7 @@ look-up a byte is enough (see `llmhash.heads.codebook`).
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -135,7 +136,7 @@ def query_pairs(features: TrainingFeatures) -> tuple[FloatArray, FloatArray]:
 
 def shrinkage_at(bits: int) -> float:
     """The share of the identity in the covariance of queries off their documents, 0.5 to 1."""
-    return 1 - (1 - _SHRINKAGE) * min(1.0, (_SHRUNK_BITS / bits) ** 0.5)
+    return 1 - (1 - _SHRINKAGE) * min(1.0, math.sqrt(_SHRUNK_BITS / bits))
 
 
 def inverse_root(vectors: FloatArray, shrinkage: float) -> FloatArray:
