@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmhash.codes import bytes_per_code
-from llmhash.recipes import code_widths
 
 _USE_TEXT = """\
 ```python
@@ -129,7 +128,7 @@ def _adapted(documents: int) -> str:
 
 
 def _nested(config: Mapping[str, Any]) -> str:
-    widths = code_widths(config["recipe"], config["bits"])[:-1]
+    widths = [w for w in config["recipe"].get("training", {}).get("nested", ()) if w < config["bits"]]
     if not widths:
         return ""
     listed = ", ".join(map(str, widths))
