@@ -1,11 +1,12 @@
 """The scan head: codes for the asymmetric scan alone, by residual quantization in the space that queries see.
 
 A query is `a x + e`, a share of the document x that answers it and noise, which is stronger in some
-directions than in others. With S the covariance of the noise of pseudo-queries, `L = S^(-1/2)` maps queries
-to a space in which it is the same in all directions. Were it normal, the document that a query q most likely
-belongs to would be the one of least `||L q - a L x||`. There a code stands for the sum v of one table entry a
-byte, chosen for its distance from `a L x` alone. Nothing holds codes to the signs of logits, which costs much
-of what few bits can tell: Hamming distance between these codes ranks poorly.
+directions than in others. With S the covariance of the noise of pseudo-queries, drawn to the identity (wide
+codes more, see `shrinkage_at`), `L = S^(-1/2)` maps queries to a space in which it is about the same in all
+directions. Were it normal, the document that a query q most likely belongs to would be the one of least
+`||L q - a L x||`. There a code stands for the sum v of one table entry a byte, chosen for its distance from
+`a L x` alone. Nothing holds codes to the signs of logits, which costs much of what few bits can tell: Hamming
+distance between these codes ranks poorly.
 
 Distances need `||v||^2`, which no sum over bytes is. As in other additive quantizers it could be stored
 beside the code (Babenko and Lempitsky 2014, "Additive Quantization for Extreme Vector Compression"). Here the
