@@ -24,7 +24,7 @@ from summary import Summary
 from llmhash.evaluation.peers import PEERS, peer_names
 
 #: Rows in the order in which they are made: the slowest last.
-ROWS = (FLOAT, "sign", "itq", "scan", "distill", *(peer for peer in PEERS if peer != "lsq"), "lsq")
+ROWS = (FLOAT, "sign", "itq", "rca", "scan", "distill", *(peer for peer in PEERS if peer != "lsq"), "lsq")
 PLOT = "retention.svg"
 
 
@@ -127,7 +127,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=int, default=1, help="threads of the peers")
     add("--again", type=_names, default=[], help="rows to make anew")
     add(
-        "--ours", type=_names, default=["distill", "scan"], help="rows whose lead over the others is reported"
+        "--ours",
+        type=_names,
+        default=["distill", "scan", "rca"],
+        help="rows whose lead over the others is reported",
     )
     add("--summary", action="store_true", help="make the pages from the cells there are, fit nothing")
     return parser

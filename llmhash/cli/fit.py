@@ -211,7 +211,9 @@ distill = _command(
     """,
 )
 fit = _command(
-    Annotated[str, typer.Option("--head", help="sign, median, lsh, pca, itq, spectral, sth, scan, distill.")],
+    Annotated[
+        str, typer.Option("--head", help="sign, median, lsh, pca, itq, rca, spectral, sth, scan or distill.")
+    ],
     "itq",
     """Fit a hasher with the head of that name.""",
 )

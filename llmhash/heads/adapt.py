@@ -2,8 +2,9 @@
 
 Two things of a general head are wrong for a narrow corpus. Its thresholds lie where the documents that it
 was trained on have their mean, so that many bits hardly vary; and bits stand for what they stood for there.
-The corpus's own mean mends the first. Enough documents mend the second, too: their own ITQ is a better
-projection than one trained on others, and a codebook of them (`llmhash.heads.codebook`) scores its codes.
+The corpus's own mean mends the first. Enough documents mend the second, too: where documents near each other
+lie evenly about each other, their own ITQ (`llmhash.heads.rca`) is a better projection than one trained on
+others, and a codebook of them (`llmhash.heads.codebook`) scores its codes.
 
 A codebook of some thousand documents is partly a memory, and worth having of all of a corpus. Those that it
 has not seen gain less: once they are about half of all, codes without one rank as well, and fitted to 25,000
@@ -20,7 +21,7 @@ from llmhash.errors import InputError
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import FloatArray, TrainingFeatures, check_features
 from llmhash.heads.codebook_fit import fit_codebook
-from llmhash.heads.projection import fit_itq
+from llmhash.heads.rca import fit_rca
 
 #: Documents below which their mean says too little, and the head is left as it is.
 FEWEST_DOCUMENTS = 100
@@ -28,7 +29,9 @@ FEWEST_DOCUMENTS = 100
 #: of those to come.
 OWN_DOCUMENTS = 1000
 # The distill head's weight, and more pull: it keeps Hamming distance better and the asymmetric score worse.
-_PARALLEL, _PULL = 8.0, 0.15
+_PARALLEL, _PULL = 8.0, 0.3
+# Near documents tell less of queries than queries would, and a codebook makes up for what is left as it is.
+_SHRINKAGE = 0.8
 # Bits up to which Hamming distance gains by queries' codes being chosen as documents' are.
 _CHOSEN_QUERY_BITS = 64
 
@@ -57,7 +60,7 @@ def adapt(head: AffineHead, documents: FloatArray, *, codebook: bool = True, see
         return head
     enough = len(features) >= OWN_DOCUMENTS
     if enough and head.shared and head.bits <= head.dim:
-        own = fit_itq(TrainingFeatures(features), head.bits, seed=seed)
+        own = fit_rca(TrainingFeatures(features), head.bits, shrinkage=_SHRINKAGE, seed=seed)
     else:
         own = _centred(head, features)
     if not enough or not codebook or head.bits % 8:

@@ -11,6 +11,7 @@ from llmhash.errors import InputError, suggest
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import Head, TrainingFeatures, refuse_not_dense
 from llmhash.heads.projection import fit_itq, fit_lsh, fit_pca
+from llmhash.heads.rca import fit_rca
 from llmhash.heads.scan import fit_scan
 from llmhash.heads.sign import fit_median, fit_sign
 from llmhash.heads.spectral import fit_spectral
@@ -85,6 +86,15 @@ def _itq(
     return fit_itq(features, bits, seed=seed, progress=progress, **options)
 
 
+def _rca(
+    features: TrainingFeatures, bits: int, seed: int, options: Mapping[str, Any], progress: Progress | None
+) -> AffineHead:
+    shrinkage = options.get("shrinkage")
+    if shrinkage is not None and not isinstance(shrinkage, int | float):
+        raise InputError(f"shrinkage must be a number, not {shrinkage!r}.")
+    return fit_rca(features, bits, seed=seed, progress=progress, **options)
+
+
 def _distill(
     features: TrainingFeatures, bits: int, seed: int, options: Mapping[str, Any], progress: Progress | None
 ) -> AffineHead:
@@ -150,11 +160,12 @@ def _trained_options(name: str) -> type[Any]:
 # Heads that objectives train, and which tell themselves what features they take.
 _TRAINED = ("network", "tokens")
 #: Heads that learn from queries, whether or not the teacher's sides differ.
-QUERY_HEADS = ("distill", "scan")
+QUERY_HEADS = ("distill", "rca", "scan")
 #: Heads that take words as they are; others need dense features.
 WORD_HEADS = ("network", "sth")
 _OPTIONS = {
     "itq": ("iterations",),
+    "rca": ("shrinkage",),
     "sth": ("neighbours", "diffusion", "regularization", "learner", "max_rows"),
 }
 _FITS: dict[str, _Fit] = {
@@ -163,6 +174,7 @@ _FITS: dict[str, _Fit] = {
     "lsh": lambda features, bits, seed, _options, _progress: fit_lsh(features, bits, seed=seed),
     "pca": lambda features, bits, _seed, _options, _progress: fit_pca(features, bits),
     "itq": _itq,
+    "rca": _rca,
     "spectral": lambda features, bits, seed, _options, _progress: fit_spectral(features, bits, seed=seed),
     "sth": _sth,
     "scan": lambda features, bits, seed, _options, progress: fit_scan(

@@ -1,12 +1,11 @@
 """The scan head: codes for the asymmetric scan alone, by residual quantization in the space that queries see.
 
-A query is `a x + e`, a share of the document x that answers it and noise, which is stronger in some
-directions than in others. With S the covariance of the noise of pseudo-queries, drawn to the identity (wide
-codes more, see `shrinkage_at`), `L = S^(-1/2)` maps queries to a space in which it is about the same in all
-directions. Were it normal, the document that a query q most likely belongs to would be the one of least
-`||L q - a L x||`. There a code stands for the sum v of one table entry a byte, chosen for its distance from
-`a L x` alone. Nothing holds codes to the signs of logits, which costs much of what few bits can tell: Hamming
-distance between these codes ranks poorly.
+A query is `a x + e`, a share of the document x that answers it and noise (both centred; see
+`llmhash.heads.query_model`). With S the covariance of the noise, `L = S^(-1/2)` maps queries to a space in
+which it is about the same in all directions. Were it normal, the document that a query q most likely belongs
+to would be the one of least `||L q - a L x||`. There a code stands for the sum v of one table entry a byte,
+chosen for its distance from `a L x` alone. Nothing holds codes to the signs of logits, which costs much of
+what few bits can tell: Hamming distance between these codes ranks poorly.
 
 Distances need `||v||^2`, which no sum over bytes is. As in other additive quantizers it could be stored
 beside the code (Babenko and Lempitsky 2014, "Additive Quantization for Extreme Vector Compression"). Here the
@@ -16,7 +15,6 @@ look-up a byte is enough (see `llmhash.heads.codebook`).
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -28,21 +26,15 @@ from llmhash.heads.base import FloatArray, TrainingFeatures
 from llmhash.heads.codebook import Bytes, Codebook
 from llmhash.heads.codebook_fit import Progress, fit_codebook, membership
 from llmhash.heads.projection import fit_itq
+from llmhash.heads.query_model import query_model, shrinkage_at
 
 # Documents that tables are fitted to at most, and that the start is.
 _FIT_ROWS, _START_ROWS = 100_000, 20_000
-# What the covariance gets of a multiple of the identity, up to so many bits: queries at hand are cut from
-# documents, and real ones are off in other directions, too. More bits leave less to gain by knowing where
-# queries lie, and as much to lose by being wrong about it: the covariance's own share falls with their root.
-_SHRINKAGE, _SHRUNK_BITS = 0.5, 64
-_LEAST_SHARE = 0.1
-# Documents that stand in for queries at most, where there are no queries of known sources.
-_STAND_INS = 4096
 # Rounds of k-means over vectors and offsets of the last byte.
 _LAST_ROUNDS = 8
 # Keeps the regression of the norms well posed where few documents take a value.
 _DAMPING = 1.0
-# Rows at a time: of documents, and of products with a table.
+# Rows at a time of products with a table.
 _BLOCK_ROWS = 1 << 15
 
 
@@ -65,14 +57,13 @@ def fit_scan(
         raise InputError(
             f"scan looks tables up by whole bytes of a code: ask for {bits - bits % 8 + 8} bits, not {bits}."
         )
-    share, noise = query_model(*query_pairs(features))
-    whitening = inverse_root(noise, shrinkage_at(bits))
-    document_map = share * whitening
+    queries = query_model(features)
+    whitening = queries.whitening(shrinkage_at(bits))
+    document_map = queries.share * whitening
     rows = np.sort(np.random.default_rng(seed).permutation(len(features.documents))[:_FIT_ROWS])
     sample = features.documents[rows]
     mean = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
-    queries = features.query_statistics
-    query_mean = mean if queries is None else queries.mean(axis=0, dtype=np.float64).astype(np.float32)
+    query_mean = mean if queries.shift is None else mean + queries.shift
     white: FloatArray = (sample - mean) @ document_map.T
     start = _start(white, bits, seed)
     book = fit_codebook(white, start, parallel=0.0, pull=0.0, rows=len(white), seed=seed, progress=progress)
@@ -81,7 +72,7 @@ def fit_scan(
     return AffineHead(
         weight,
         start.bias - weight @ mean,
-        query_bias=None if queries is None else start.bias - weight @ query_mean,
+        query_bias=None if queries.shift is None else start.bias - weight @ query_mean,
         codebook=Codebook(
             tables,
             mean=mean,
@@ -93,65 +84,6 @@ def fit_scan(
             query_shift=-whitening @ query_mean,
         ),
     )
-
-
-def query_model(queries: FloatArray, documents: FloatArray) -> tuple[np.float32, FloatArray]:
-    """The share a of its document that a query holds, by least squares, and what is left, float32 (m, d).
-
-    Args:
-        queries: float32 (m, d).
-        documents: float32 (m, d), the document of each.
-    """
-    queries, documents = queries - queries.mean(axis=0), documents - documents.mean(axis=0)
-    squares = float(np.einsum("md,md->", documents, documents, dtype=np.float64))
-    products = float(np.einsum("md,md->", queries, documents, dtype=np.float64))
-    # Queries that have nothing of their documents would leave nothing to search for.
-    share = np.float32(np.clip(products / squares, _LEAST_SHARE, 1.0) if squares else 1.0)
-    return share, queries - share * documents
-
-
-def query_pairs(features: TrainingFeatures) -> tuple[FloatArray, FloatArray]:
-    """Queries and the documents they were cut from, both float32 (m, d).
-
-    Where no query has a known source, a sample of documents and their nearest others.
-    """
-    documents = features.documents
-    if features.queries is not None and features.sources is not None:
-        sourced = features.sources >= 0
-        if sourced.any():
-            return features.queries[sourced], documents[features.sources[sourced]]
-    rows = np.arange(0, len(documents), max(1, len(documents) // _STAND_INS))[:_STAND_INS]
-    some = documents[rows]
-    best = np.full(len(rows), -np.inf, np.float32)
-    nearest = np.zeros(len(rows), np.int64)
-    for start in range(0, len(documents), _BLOCK_ROWS):
-        similarities = some @ documents[start : start + _BLOCK_ROWS].T
-        own = (rows >= start) & (rows < start + _BLOCK_ROWS)
-        similarities[own, rows[own] - start] = -np.inf
-        found = similarities.argmax(axis=1)
-        values = similarities[np.arange(len(rows)), found]
-        nearest = np.where(values > best, found + start, nearest)
-        best = np.maximum(best, values)
-    return some, documents[nearest]
-
-
-def shrinkage_at(bits: int) -> float:
-    """The share of the identity in the covariance of queries off their documents, 0.5 to 1."""
-    return 1 - (1 - _SHRINKAGE) * min(1.0, math.sqrt(_SHRUNK_BITS / bits))
-
-
-def inverse_root(vectors: FloatArray, shrinkage: float) -> FloatArray:
-    """`S^(-1/2)`, float32 (d, d), of the covariance S of vectors (m, d).
-
-    S is `(1 - shrinkage) C + shrinkage * tr(C) / d * I`, with C the covariance at hand.
-    """
-    wide = vectors.astype(np.float64)
-    wide -= wide.mean(axis=0)
-    variances, axes = np.linalg.eigh(wide.T @ wide / len(wide))
-    variances = np.maximum(variances, 0)
-    shrunk = (1 - shrinkage) * variances + shrinkage * (float(variances.mean()) or 1.0)
-    root: FloatArray = ((axes / np.sqrt(shrunk)) @ axes.T).astype(np.float32)
-    return root
 
 
 def fit_last_byte(x: FloatArray, book: Codebook, seed: int) -> tuple[FloatArray, FloatArray]:

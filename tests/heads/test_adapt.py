@@ -7,6 +7,7 @@ from llmhash.heads.adapt import adapt
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.projection import fit_itq
+from llmhash.heads.rca import fit_rca
 
 
 @pytest.fixture
@@ -66,7 +67,8 @@ def test_queries_thresholds_move_as_documents_do(elsewhere):
 def test_enough_documents_bring_their_own_projection(elsewhere):
     head, documents = elsewhere
     adapted = adapt(head, documents)
-    np.testing.assert_array_equal(adapted.weight, fit_itq(TrainingFeatures(documents), 16).weight)
+    own = fit_rca(TrainingFeatures(documents), 16, shrinkage=module._SHRINKAGE)
+    np.testing.assert_array_equal(adapted.weight, own.weight)
     np.testing.assert_array_equal(adapted.codebook.query_mean, adapted.codebook.mean)
     bare = adapt(head, documents, codebook=False)
     np.testing.assert_array_equal(bare.weight, adapted.weight)

@@ -36,7 +36,7 @@ def test_every_head_makes_the_bits_asked_for(gaussian, name, bits):
 
 def test_the_names_are_the_documented_ones():
     assert HEADS == (
-        "sign", "median", "lsh", "pca", "itq", "spectral", "sth", "scan", "distill", "network",
+        "sign", "median", "lsh", "pca", "itq", "rca", "spectral", "sth", "scan", "distill", "network",
         "tokens",
     )  # fmt: skip
 
@@ -45,7 +45,7 @@ def test_an_unknown_head_is_refused_with_the_nearest_names(gaussian):
     with pytest.raises(InputError, match="no head 'distil'; did you mean distill"):
         fit_head("distil", gaussian, 4)
     with pytest.raises(
-        InputError, match="there are sign, median, lsh, pca, itq, spectral, sth, scan, distill"
+        InputError, match="there are sign, median, lsh, pca, itq, rca, spectral, sth, scan, distill"
     ):
         fit_head("zzzzzz", gaussian, 4)
 
@@ -76,7 +76,7 @@ def test_options_of_a_network_are_objectives_and_settings(gaussian):
 
 def test_features_that_a_head_does_not_take_are_refused(gaussian):
     words = TrainingFeatures(csr_array(np.maximum(gaussian.documents, 0)))
-    for name in ("sign", "median", "lsh", "pca", "itq", "spectral", "distill"):
+    for name in ("sign", "median", "lsh", "pca", "itq", "rca", "spectral", "distill"):
         with pytest.raises(InputError, match=f"the head {name} takes dense features: give the tfidf encoder"):
             fit_head(name, words, 4)
     tokens = TokenFeatures(np.zeros((3, 12), np.float16), np.array([0, 1, 3]), np.zeros((2, 12), np.float32))

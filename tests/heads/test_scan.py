@@ -13,7 +13,7 @@ from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.codebook import Codebook
 from llmhash.heads.codebook_fit import fit_codebook
-from llmhash.heads.scan import fit_last_byte, fit_scan, inverse_root, query_model, query_pairs, shrinkage_at
+from llmhash.heads.scan import fit_last_byte, fit_scan
 from llmhash.index import asymmetric_scores
 
 DIM, DOCUMENTS = 24, 3000
@@ -112,60 +112,10 @@ def test_a_code_of_two_bytes_is_nearly_the_best_of_all(features):
     assert found.mean() < 1.02 * best.mean()
 
 
-def test_pairs_are_queries_and_their_sources(features):
-    queries, documents = query_pairs(features)
-    np.testing.assert_array_equal(queries, features.queries)
-    np.testing.assert_array_equal(documents, features.documents[features.sources])
-    unknown = np.where(np.arange(len(features.sources)) % 2, features.sources, -1)
-    queries, documents = query_pairs(replace(features, sources=unknown))
-    np.testing.assert_array_equal(queries, features.queries[1::2])
-    np.testing.assert_array_equal(documents, features.documents[features.sources[1::2]])
-
-
-def test_the_share_and_the_noise_of_queries_are_found():
-    rng = np.random.default_rng(2)
-    documents = 5 + rng.normal(size=(20_000, DIM)).astype(np.float32)
-    noise = SPREAD * rng.normal(size=documents.shape).astype(np.float32)
-    share, left = query_model(0.6 * documents + noise - 2, documents)
-    assert share == pytest.approx(0.6, abs=0.01)
-    np.testing.assert_allclose(left, noise - noise.mean(axis=0), atol=0.1)
-
-
-def test_queries_that_have_nothing_of_their_documents_keep_a_share():
-    documents = np.random.default_rng(3).normal(size=(500, DIM)).astype(np.float32)
-    assert query_model(-documents, documents)[0] == pytest.approx(0.1)
-    assert query_model(3 * documents, documents)[0] == 1
-    assert query_model(documents, np.ones_like(documents))[0] == 1
-
-
-@pytest.mark.parametrize("queries", [False, True])
-def test_without_sources_documents_stand_in_for_queries(features, queries, monkeypatch):
-    monkeypatch.setattr("llmhash.heads.scan._STAND_INS", 100)
-    monkeypatch.setattr("llmhash.heads.scan._BLOCK_ROWS", 700)
-    bare = TrainingFeatures(features.documents, features.queries if queries else None)
-    rows = np.arange(0, DOCUMENTS, DOCUMENTS // 100)[:100]
-    similarities = features.documents[rows] @ features.documents.T
-    similarities[np.arange(100), rows] = -np.inf
-    found, nearest = query_pairs(bare)
-    np.testing.assert_array_equal(found, features.documents[rows])
-    np.testing.assert_array_equal(nearest, features.documents[similarities.argmax(axis=1)])
-    assert fit_scan(bare, 16).codebook.scan_only
-
-
-def test_whitening_makes_noise_even():
-    noise = SPREAD * np.random.default_rng(1).normal(size=(20_000, DIM)).astype(np.float32)
-    np.testing.assert_allclose(np.cov((noise @ inverse_root(noise, 0.0).T).T), np.eye(DIM), atol=0.01)
-    half = np.linalg.eigvalsh(np.cov((noise @ inverse_root(noise, 0.5).T).T))
-    variances = np.sort(np.cov(noise.T).diagonal())
-    assert half[-1] / half[0] < 0.5 * variances[-1] / variances[0]
-
-
-def test_wider_codes_lean_less_on_where_queries_lie(features):
-    assert [shrinkage_at(bits) for bits in (8, 64, 256, 1024)] == [0.5, 0.5, 0.75, 0.875]
-    noise = query_model(*query_pairs(features))[1]
-    for bits in (16, 256):
-        expected = inverse_root(noise, shrinkage_at(bits))
-        np.testing.assert_allclose(fit_scan(features, bits).codebook.query_map, expected, atol=1e-6)
+def test_without_sources_documents_stand_in_for_queries(features):
+    head = fit_scan(TrainingFeatures(features.documents, features.queries), 16)
+    assert head.codebook.scan_only
+    assert head.query_bias is None
 
 
 def test_documents_that_are_all_alike_are_no_error():

@@ -1,0 +1,63 @@
+"""Relevant component analysis, then iterative quantization: ITQ where queries lie evenly about documents.
+
+Principal components are the directions in which documents differ most, whether or not queries tell them apart
+there. Relevant component analysis (Shental et al. 2002; Bar-Hillel et al. 2003, "Learning distance functions
+using equivalence relations", section 3) whitens by the covariance of points that are known to belong together
+about their common centre, here of queries about the document that answers them, which it draws to the
+identity for the sake of queries that lie off elsewhere. What is left is signal, to be quantized as by ITQ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from llmhash.errors import InputError
+from llmhash.heads.affine import AffineHead
+from llmhash.heads.base import FloatArray, TrainingFeatures
+from llmhash.heads.projection import fit_itq
+from llmhash.heads.query_model import query_model, shrinkage_at
+from llmhash.heads.sign import refuse_above_dim
+
+# Documents that the rotation is fitted to at most.
+_MAX_ROWS = 100_000
+
+
+def fit_rca(
+    features: TrainingFeatures,
+    bits: int,
+    *,
+    shrinkage: float | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> AffineHead:
+    """Relevant component analysis of queries and their documents, rotated by ITQ.
+
+    Args:
+        features: Queries of known sources tell what belongs together, and the queries' own mean; without any,
+            documents and their nearest others do.
+        bits: Bits in a code, at most the dimension.
+        shrinkage: The identity's share in the covariance, above 0 and at most 1, which is ITQ alone; None
+            takes 0.5 up to 64 bits and more for wider codes (`llmhash.heads.query_model.shrinkage_at`).
+        seed: Of ITQ's start and, above 100,000 documents, of the sample.
+        progress: Called with (iteration, iterations, message).
+
+    Raises:
+        InputError: `bits` is not from 1 to 4096, or above the dimension; or `shrinkage` is out of its range.
+    """
+    if shrinkage is not None and not 0 < shrinkage <= 1:
+        raise InputError(f"shrinkage must be above 0 and at most 1, not {shrinkage}.")
+    refuse_above_dim("rca", "rotates b principal components", bits, features.dim)
+    queries = query_model(features)
+    whitening = queries.whitening(shrinkage_at(bits) if shrinkage is None else shrinkage)
+    rows = np.sort(np.random.default_rng(seed).permutation(len(features.documents))[:_MAX_ROWS])
+    white: FloatArray = features.documents[rows] @ whitening.T
+    rotated = fit_itq(TrainingFeatures(white), bits, seed=seed, progress=progress)
+    weight: FloatArray = rotated.weight @ whitening
+    mean = features.documents.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return AffineHead(
+        weight,
+        -weight @ mean,
+        query_bias=None if queries.shift is None else -weight @ (mean + queries.shift),
+    )
