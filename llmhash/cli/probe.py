@@ -39,7 +39,7 @@ def probe(
     embeddings: Embeddings = None,
     query_embeddings: QueryEmbeddings = None,
     heads: Annotated[str, typer.Option(help="Recipes, by commas; distill takes minutes.")] = (
-        "sign,median,pca,itq"
+        "sign,median,pca,itq,rca"
     ),
     bits: Annotated[
         str | None,

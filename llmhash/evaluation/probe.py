@@ -36,7 +36,7 @@ from llmhash.features import HeldOut
 from llmhash.heads import Head, fit_head, head_options
 
 #: Heads that a probe fits by default: those in closed form, which take seconds.
-DEFAULT_HEADS = ("sign", "median", "pca", "itq")
+DEFAULT_HEADS = ("sign", "median", "pca", "itq", "rca")
 # Widths by default, beside the teacher's own dimension up to the last of them.
 _DEFAULT_BITS = (64, 128, 256, 1024)
 _DIGITS = 6

@@ -25,7 +25,9 @@ _LEAST_SHARE = 0.1
 # Documents that stand in for queries at most, where there are no queries of known sources.
 _STAND_INS = 4096
 # Documents at a time that nearest ones are looked for in.
-_BLOCK_ROWS = 1 << 15
+_BLOCK_ROWS = 1 << 12
+# Squared distance, of a document's squared length, up to which another is a copy of it, but for rounding.
+_COPY = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,20 +80,25 @@ def share_and_noise(queries: FloatArray, documents: FloatArray) -> tuple[np.floa
 
 
 def near_documents(documents: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """A sample of documents and the nearest other document of each, both float32 (m, d)."""
-    rows = np.arange(0, len(documents), max(1, len(documents) // _STAND_INS))[:_STAND_INS]
-    some = documents[rows]
-    best = np.full(len(rows), -np.inf, np.float32)
-    nearest: NDArray[np.int64] = np.zeros(len(rows), np.int64)
+    """Documents, a sample, and the nearest other of each that is no copy of it, both float32 (m, d).
+
+    Where all are copies of one, each is its own nearest.
+    """
+    some = documents[:: max(1, len(documents) // _STAND_INS)][:_STAND_INS]
+    squares = np.einsum("md,md->m", some, some)[:, None]
+    best = np.full(len(some), -np.inf, np.float32)
+    nearest: NDArray[np.int64] = np.zeros(len(some), np.int64)
     for start in range(0, len(documents), _BLOCK_ROWS):
-        similarities = some @ documents[start : start + _BLOCK_ROWS].T
-        own = (rows >= start) & (rows < start + _BLOCK_ROWS)
-        similarities[own, rows[own] - start] = -np.inf
+        block = documents[start : start + _BLOCK_ROWS]
+        similarities = some @ block.T
+        distances = squares + np.einsum("nd,nd->n", block, block) - 2 * similarities
+        similarities[distances <= _COPY * squares] = -np.inf
         found = similarities.argmax(axis=1)
-        values = similarities[np.arange(len(rows)), found]
+        values = similarities[np.arange(len(some)), found]
         nearest = np.where(values > best, found + start, nearest)
         best = np.maximum(best, values)
-    return some, documents[nearest]
+    others = np.isfinite(best)
+    return (some[others], documents[nearest[others]]) if others.any() else (some, some)
 
 
 def shrinkage_at(bits: int) -> float:

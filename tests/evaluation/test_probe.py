@@ -87,7 +87,7 @@ def test_queries_that_lie_elsewhere_are_told_and_do_not_disturb_heads_that_centr
 def test_rows_cover_heads_widths_and_scorings_with_intervals(centred):
     assert {(row.head, row.bits, row.scoring) for row in centred.kept} == {
         (head, bits, scoring)
-        for head in ("sign", "median", "pca", "itq")
+        for head in ("sign", "median", "pca", "itq", "rca")
         for bits in WIDTHS
         for scoring in ("hamming", "asymmetric", "asymmetric_scan")
     }

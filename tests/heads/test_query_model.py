@@ -89,9 +89,22 @@ def test_near_documents_are_the_nearest_others(features, monkeypatch):
     np.testing.assert_array_equal(nearest, features.documents[similarities.argmax(axis=1)])
 
 
-def test_a_single_document_is_its_own_nearest():
-    found, nearest = near_documents(np.ones((1, DIM), np.float32))
-    np.testing.assert_array_equal(found, nearest)
+def test_copies_are_no_neighbours():
+    rows = np.random.default_rng(6).normal(size=(300, DIM)).astype(np.float32)
+    twice = np.concatenate([rows, rows, np.full((1, DIM), 0.5, np.float32)])
+    found, nearest = near_documents(twice)
+    assert len(found) == len(twice)
+    assert (np.abs(found - nearest).sum(axis=1) > 0.1).all()
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_documents_without_others_tell_nothing(count):
+    same = np.ones((count, DIM), np.float32)
+    np.testing.assert_array_equal(*near_documents(same))
+    model = query_model(TrainingFeatures(same))
+    assert model.share == 1
+    whitening = model.whitening(0.5)
+    np.testing.assert_allclose(whitening, whitening[0, 0] * np.eye(DIM), atol=1e-6)
 
 
 def test_whitening_makes_noise_even():
