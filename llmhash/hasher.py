@@ -330,7 +330,7 @@ class Hasher:
         )
 
     def adapted(self, documents: TextsOrVectors, *, seed: int = 0, progress: bool = False) -> Hasher:
-        """The hasher fitted to a corpus in closed form, in seconds: its ITQ and a codebook, no training.
+        """The hasher fitted to a corpus in closed form, in seconds: its RCA and a codebook, no training.
 
         What it gains is most where the hasher was trained on other documents; see `llmhash.heads.adapt`. It
         gains for the documents that it is given: those that come later are ranked less well by the codebook.

@@ -19,7 +19,7 @@ _ABOUT = """\
 Teacher: `minilm`. Figures are retentions: nDCG@10 as a share of the float teacher's on the same documents
 and queries. *In-corpus* is a hasher distilled on the documents that it is tested on; the general hasher
 (`llmhash/pretrained/minilm`) was trained on none of them. *Adapted* is what it becomes for documents at hand
-in closed form: their mean, ITQ and codebook. Intervals are 95 % bootstrap intervals over queries. Settings
+in closed form: their mean, RCA and codebook. Intervals are 95 % bootstrap intervals over queries. Settings
 were chosen on the development sets only. Seeds of each distilled head: {seeds}.{stored} Made by
 
 ```
@@ -121,7 +121,7 @@ def _against_in_corpus(
                     }
                 )
     text = (
-        "The general hasher as it is shipped, and adapted to the documents (mean, ITQ and codebook, in "
+        "The general hasher as it is shipped, and adapted to the documents (mean, RCA and codebook, in "
         f"closed form, as `llmhash index create` does), against {others}."
     )
     return {"title": title, "text": text, "rows": rows} if rows else None
