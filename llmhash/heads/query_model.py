@@ -57,9 +57,10 @@ def query_model(features: TrainingFeatures) -> QueryModel:
     mean = _mean(features.documents)
     if features.queries is not None and features.sources is not None and (features.sources >= 0).any():
         known = features.sources >= 0
-        queries, documents = features.queries[known], features.documents[features.sources[known]]
-        share, noise = share_and_noise(queries, documents)
-        return QueryModel(share, _mean(queries) - share * _mean(documents) - (1 - share) * mean, noise)
+        documents = features.documents[features.sources[known]]
+        share, noise = share_and_noise(features.queries[known], documents)
+        clean = features.queries if features.clean_queries is None else features.clean_queries
+        return QueryModel(share, _mean(clean[known]) - share * _mean(documents) - (1 - share) * mean, noise)
     share, noise = share_and_noise(*near_documents(features.documents))
     queries = features.query_statistics
     return QueryModel(share, None if queries is None else _mean(queries) - mean, noise)

@@ -50,6 +50,13 @@ def test_queries_of_unknown_sources_are_left_out(features):
     np.testing.assert_array_equal(model.noise, only.noise)
 
 
+def test_the_mean_is_that_of_clean_queries(features):
+    noisy = replace(features, queries=features.queries + 1, clean_queries=features.queries)
+    model, clean = query_model(noisy), query_model(features)
+    np.testing.assert_allclose(model.shift, clean.shift, atol=1e-4)
+    np.testing.assert_allclose(model.noise, clean.noise, atol=1e-4)
+
+
 def test_noise_is_what_the_share_leaves():
     rng = np.random.default_rng(2)
     documents = 5 + rng.normal(size=(20_000, DIM)).astype(np.float32)
