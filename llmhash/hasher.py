@@ -24,7 +24,15 @@ from llmhash.hasher_files import (
     write_hasher,
 )
 from llmhash.heads.adapt import adapt
-from llmhash.heads.base import AnyFeatures, Head, TrainingFeatures, Validation, check_inputs, is_sparse
+from llmhash.heads.base import (
+    AnyFeatures,
+    Head,
+    TrainingFeatures,
+    Validation,
+    check_inputs,
+    is_sparse,
+    sampled_rows,
+)
 from llmhash.heads.kinds import affine_head, head_from_tensors
 from llmhash.heads.registry import fit_head
 from llmhash.index import TableQueries
@@ -344,7 +352,7 @@ class Hasher:
             progress: Show a progress bar while they are encoded.
         """
         general = affine_head(self.head, "adapting to a corpus")
-        rows = np.sort(np.random.default_rng(seed).permutation(len(documents))[:_ADAPTING_ROWS])
+        rows = sampled_rows(len(documents), _ADAPTING_ROWS, seed)
         some = documents[rows] if isinstance(documents, np.ndarray) else [documents[row] for row in rows]
         features = self.document_features(some, progress=progress)
         most = len(features) >= _CODEBOOK_SHARE * len(documents)

@@ -128,6 +128,17 @@ class TrainingFeatures:
         return queries if self.sides_differ and queries is not None and queries.shape[0] else None
 
 
+def mean_vector(rows: FloatArray) -> FloatArray:
+    """The mean of rows (n, d), float32 (d,), summed in double precision."""
+    mean: FloatArray = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean
+
+
+def sampled_rows(count: int, most: int, seed: int | np.random.Generator) -> NDArray[np.int64]:
+    """Up to `most` of `count` rows, a random sample, ascending."""
+    return np.sort(np.random.default_rng(seed).permutation(count)[:most])
+
+
 def check_features(values: FloatArray, what: str = "features") -> FloatArray:
     """Return float32 (n, d) features, or raise `InputError` for another shape, NaN or infinity."""
     array = np.asarray(values)

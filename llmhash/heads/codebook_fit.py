@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from llmhash.codes import Codes
 from llmhash.heads.affine import AffineHead
-from llmhash.heads.base import FloatArray
+from llmhash.heads.base import FloatArray, mean_vector
 from llmhash.heads.codebook import SIGNS, Bytes, Codebook, centred
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def fit_codebook(
     """
     chosen = np.random.default_rng(seed).permutation(len(documents))[: rows or _FIT_ROWS]
     sample = documents[np.sort(chosen)]
-    mean = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
+    mean = mean_vector(sample)
     logits = head.document_logits(sample)
     x, directions = centred(sample, mean)
     spread = float(np.sqrt(np.square(logits).mean())) or 1.0

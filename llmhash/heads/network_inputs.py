@@ -14,7 +14,14 @@ from torch import Tensor
 
 from llmhash.encoders.base import TokenFeatures
 from llmhash.errors import InputError
-from llmhash.heads.base import AnyFeatures, FloatArray, TrainingFeatures, feature_arrays, is_sparse
+from llmhash.heads.base import (
+    AnyFeatures,
+    FloatArray,
+    TrainingFeatures,
+    feature_arrays,
+    is_sparse,
+    mean_vector,
+)
 from llmhash.objectives.base import Shapes
 
 #: Mean (d,) and scale of features.
@@ -167,7 +174,7 @@ def standardization(values: AnyFeatures) -> Standardization:
     """
     if is_sparse(values):
         return np.zeros(values.shape[1], dtype=np.float32), 1.0
-    mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)
+    mean = mean_vector(values)
     spread = float(np.sqrt(np.square(values - mean, dtype=np.float64).mean()))
     return mean, 1.0 / spread if spread > 0 else 1.0
 

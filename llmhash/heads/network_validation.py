@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from llmhash.codes import Codes
-from llmhash.heads.base import FloatArray, Head, TrainingFeatures
+from llmhash.heads.base import FloatArray, Head, TrainingFeatures, sampled_rows
 from llmhash.heads.sign import median_thresholds
 from llmhash.metrics import RadiusCounts
 
@@ -31,8 +30,8 @@ class PrecisionCheck:
         if validation is None or labels is None:
             raise ValueError("there are no validation labels.")
         rng = np.random.default_rng(seed)
-        asked = _sample(validation.features.shape[0], queries, rng)
-        kept = _sample(features.count, documents, rng)
+        asked = sampled_rows(validation.features.shape[0], queries, rng)
+        kept = sampled_rows(features.count, documents, rng)
         self._queries, self._query_labels = validation.features[asked], validation.labels[asked]
         self._documents, self._labels = features.documents[kept], labels[kept]
         self._median = median
@@ -52,7 +51,3 @@ class PrecisionCheck:
 
 def _codes(logits: FloatArray, thresholds: FloatArray | np.float32) -> Codes:
     return Codes.from_logits(logits - thresholds)
-
-
-def _sample(count: int, limit: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    return np.sort(rng.permutation(count)[:limit])

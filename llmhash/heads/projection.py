@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from llmhash.codes import check_bits
 from llmhash.heads.affine import AffineHead
-from llmhash.heads.base import FloatArray, TrainingFeatures
+from llmhash.heads.base import FloatArray, TrainingFeatures, mean_vector
 from llmhash.heads.sign import refuse_above_dim
 
 ITQ_ITERATIONS = 50
@@ -71,7 +71,7 @@ def fit_itq(
     refuse_above_dim("itq", "rotates b principal components", bits, features.dim)
     rows = _sample(features.documents, seed, max_rows)
     components = principal_components(rows, bits)
-    projected = (rows - _mean(rows)) @ components.T.astype(np.float32)
+    projected = (rows - mean_vector(rows)) @ components.T.astype(np.float32)
     rotation, _ = itq_rotation(projected, seed=seed, iterations=iterations, progress=progress)
     return centred_head(rotation.T @ components, features)
 
@@ -117,7 +117,7 @@ def principal_components(rows: FloatArray, count: int) -> NDArray[np.float64]:
     Each axis points where its largest entry is positive, so that the result does not depend on the LAPACK
     build. Axes without variance are zero.
     """
-    mean = _mean(rows)
+    mean = mean_vector(rows)
     covariance = np.zeros((rows.shape[1], rows.shape[1]))
     for start in range(0, len(rows), _BLOCK_ROWS):
         # In double precision: empty components could not be told from rounding noise otherwise.
@@ -144,14 +144,9 @@ def centred_head(weight: NDArray[np.float64], features: TrainingFeatures) -> Aff
     queries = features.query_statistics
     return AffineHead(
         weight.astype(np.float32),
-        -(weight @ _mean(features.documents)).astype(np.float32),
-        query_bias=None if queries is None else -(weight @ _mean(queries)).astype(np.float32),
+        -(weight @ mean_vector(features.documents)).astype(np.float32),
+        query_bias=None if queries is None else -(weight @ mean_vector(queries)).astype(np.float32),
     )
-
-
-def _mean(rows: FloatArray) -> FloatArray:
-    mean: FloatArray = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return mean
 
 
 def _sample(rows: FloatArray, seed: int, limit: int = _MAX_ROWS) -> FloatArray:

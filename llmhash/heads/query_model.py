@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llmhash.heads.base import FloatArray, TrainingFeatures
+from llmhash.heads.base import FloatArray, TrainingFeatures, mean_vector
 
 # What the noise's covariance gets of a multiple of the identity, up to so many bits: queries at hand are cut
 # from documents, and real ones are off in other directions, too. More bits leave less to gain by knowing
@@ -54,16 +54,18 @@ class QueryModel:
 
 def query_model(features: TrainingFeatures) -> QueryModel:
     """What queries of known sources say; without any, what documents are off their nearest others."""
-    mean = _mean(features.documents)
     if features.queries is not None and features.sources is not None and (features.sources >= 0).any():
         known = features.sources >= 0
         documents = features.documents[features.sources[known]]
         share, noise = share_and_noise(features.queries[known], documents)
         clean = features.queries if features.clean_queries is None else features.clean_queries
-        return QueryModel(share, _mean(clean[known]) - share * _mean(documents) - (1 - share) * mean, noise)
+        common = mean_vector(clean[known]) - share * mean_vector(documents)
+        return QueryModel(share, common - (1 - share) * mean_vector(features.documents), noise)
     share, noise = share_and_noise(*near_documents(features.documents))
     queries = features.query_statistics
-    return QueryModel(share, None if queries is None else _mean(queries) - mean, noise)
+    if queries is None:
+        return QueryModel(share, None, noise)
+    return QueryModel(share, mean_vector(queries) - mean_vector(features.documents), noise)
 
 
 def share_and_noise(queries: FloatArray, documents: FloatArray) -> tuple[np.float32, FloatArray]:
@@ -119,8 +121,3 @@ def inverse_root(vectors: FloatArray, shrinkage: float) -> FloatArray:
     shrunk = (1 - shrinkage) * variances + shrinkage * (float(variances.mean()) or 1.0)
     root: FloatArray = ((axes / np.sqrt(shrunk)) @ axes.T).astype(np.float32)
     return root
-
-
-def _mean(rows: FloatArray) -> FloatArray:
-    mean: FloatArray = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return mean

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llmhash.heads.base import FloatArray, TrainingFeatures
+from llmhash.heads.base import FloatArray, TrainingFeatures, mean_vector
 from llmhash.objectives.similarity import listwise_targets
 
 # Similarities that are held at a time while neighbours are mined.
@@ -160,7 +160,7 @@ class Ranking:
         documents = features.documents[rows]
         self.unit = float(np.linalg.norm(documents, axis=1).mean()) or 1.0
         documents = documents / np.float32(self.unit)
-        mean = documents.mean(axis=0, dtype=np.float64).astype(np.float32)
+        mean = mean_vector(documents)
         statistics = features.query_statistics
         self._settings, self._device = settings, device
         self.documents = torch.from_numpy(documents - mean).to(device)

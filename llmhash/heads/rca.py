@@ -11,11 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from llmhash.errors import InputError
 from llmhash.heads.affine import AffineHead
-from llmhash.heads.base import FloatArray, TrainingFeatures
+from llmhash.heads.base import FloatArray, TrainingFeatures, mean_vector, sampled_rows
 from llmhash.heads.projection import fit_itq
 from llmhash.heads.query_model import query_model, shrinkage_at
 from llmhash.heads.sign import refuse_above_dim
@@ -51,11 +49,11 @@ def fit_rca(
     refuse_above_dim("rca", "rotates b principal components", bits, features.dim)
     queries = query_model(features)
     whitening = queries.whitening(shrinkage_at(bits) if shrinkage is None else shrinkage)
-    rows = np.sort(np.random.default_rng(seed).permutation(len(features.documents))[:_MAX_ROWS])
+    rows = sampled_rows(len(features.documents), _MAX_ROWS, seed)
     white: FloatArray = features.documents[rows] @ whitening.T
     rotated = fit_itq(TrainingFeatures(white), bits, seed=seed, progress=progress)
     weight: FloatArray = rotated.weight @ whitening
-    mean = features.documents.mean(axis=0, dtype=np.float64).astype(np.float32)
+    mean = mean_vector(features.documents)
     return AffineHead(
         weight,
         -weight @ mean,

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from llmhash.errors import InputError
 from llmhash.heads.affine import AffineHead
-from llmhash.heads.base import FloatArray, TrainingFeatures
+from llmhash.heads.base import FloatArray, TrainingFeatures, mean_vector, sampled_rows
 from llmhash.heads.codebook import Bytes, Codebook
 from llmhash.heads.codebook_fit import Progress, fit_codebook, membership
 from llmhash.heads.projection import fit_itq
@@ -60,10 +60,9 @@ def fit_scan(
     queries = query_model(features)
     whitening = queries.whitening(shrinkage_at(bits))
     document_map = queries.share * whitening
-    rows = np.sort(np.random.default_rng(seed).permutation(len(features.documents))[:_FIT_ROWS])
-    sample = features.documents[rows]
-    mean = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
-    query_mean = mean if queries.shift is None else mean + queries.shift
+    sample = features.documents[sampled_rows(len(features.documents), _FIT_ROWS, seed)]
+    mean = mean_vector(sample)
+    query_mean: FloatArray = mean if queries.shift is None else mean + queries.shift
     white: FloatArray = (sample - mean) @ document_map.T
     start = _start(white, bits, seed)
     book = fit_codebook(white, start, parallel=0.0, pull=0.0, rows=len(white), seed=seed, progress=progress)

@@ -13,6 +13,7 @@ from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.codebook import Codebook
 from llmhash.heads.codebook_fit import fit_codebook
+from llmhash.heads.query_model import inverse_root, query_model, shrinkage_at
 from llmhash.heads.scan import fit_last_byte, fit_scan
 from llmhash.index import asymmetric_scores
 
@@ -112,10 +113,30 @@ def test_a_code_of_two_bytes_is_nearly_the_best_of_all(features):
     assert found.mean() < 1.02 * best.mean()
 
 
-def test_without_sources_documents_stand_in_for_queries(features):
-    head = fit_scan(TrainingFeatures(features.documents, features.queries), 16)
+@pytest.mark.parametrize("queries", [False, True])
+def test_without_sources_documents_stand_in_for_queries(features, queries):
+    head = fit_scan(TrainingFeatures(features.documents, features.queries if queries else None), 16)
     assert head.codebook.scan_only
     assert head.query_bias is None
+
+
+def test_wider_codes_lean_less_on_where_queries_lie(features):
+    noise = query_model(features).noise
+    for bits in (16, 256):
+        expected = inverse_root(noise, shrinkage_at(bits))
+        np.testing.assert_allclose(fit_scan(features, bits).codebook.query_map, expected, atol=1e-6)
+
+
+def test_queries_have_their_own_mean_where_sides_are_alike(features):
+    shift = np.full(DIM, 3.0, np.float32)
+    moved = replace(features, queries=features.queries + shift)
+    head, plain = fit_scan(moved, 32), fit_scan(features, 32)
+    here, there, unaware = (
+        mean_reciprocal_rank(scores(h, f.queries, f.documents), f.sources)
+        for h, f in ((plain, features), (head, moved), (plain, moved))
+    )
+    assert there == pytest.approx(here, abs=0.03)
+    assert unaware < 0.8 * here
 
 
 def test_documents_that_are_all_alike_are_no_error():
