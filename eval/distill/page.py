@@ -29,7 +29,8 @@ A retention is a row's nDCG@10 over the float teacher's on the same documents an
 means over seeds, intervals are 95 % bootstrap intervals over queries. Every row is fitted on the
 documents that it is measured on, without queries or judgements, and scores without a float store. Heads
 stand by Hamming distance and by asymmetric scan (the query's logits against every code); FAISS's
-quantizers score all documents with the float query; sentence-transformers rescores the 400 nearest of its
+quantizers score all documents with the float query (LSQ is fitted in fewer rounds the wider its codes are,
+for a round takes time in the cube of the width); sentence-transformers rescores the 400 nearest of its
 codes with the float query, as its own search does. Bytes are everything stored for one more document;
 what is fixed (model bytes) stands beside it."""
 _POOLED = """\
