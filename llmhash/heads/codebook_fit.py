@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from llmhash.codes import Codes
 from llmhash.heads.affine import AffineHead
-from llmhash.heads.base import FloatArray, mean_vector
+from llmhash.heads.base import FloatArray, mean_vector, sampled_rows
 from llmhash.heads.codebook import SIGNS, Bytes, Codebook, centred
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def fit_codebook(
         seed: Of the sample of documents.
         progress: Called with (round, rounds, message).
     """
-    chosen = np.random.default_rng(seed).permutation(len(documents))[: rows or _FIT_ROWS]
-    sample = documents[np.sort(chosen)]
+    sample = documents[sampled_rows(len(documents), rows or _FIT_ROWS, seed)]
     mean = mean_vector(sample)
     logits = head.document_logits(sample)
     x, directions = centred(sample, mean)
