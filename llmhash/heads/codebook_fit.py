@@ -64,7 +64,7 @@ def fit_codebook(
     x, directions = centred(sample, mean)
     spread = float(np.sqrt(np.square(logits).mean())) or 1.0
     weights = np.array([parallel, pull * float(np.square(x).sum(axis=1).mean()) / spread], np.float32)
-    tables, codes = _residual_start(x, logits, float(weights[1]))
+    tables, codes = residual_tables(x, logits, float(weights[1]))
     book = Codebook(tables, mean, weights)
     for turn in range(_ROUNDS):
         if progress is not None:
@@ -74,8 +74,17 @@ def fit_codebook(
     return book
 
 
-def _residual_start(x: FloatArray, logits: FloatArray, pull: float) -> tuple[FloatArray, Bytes]:
-    """Tables and codes, byte after byte on what the bytes before leave over."""
+def residual_tables(x: FloatArray, logits: FloatArray, pull: float) -> tuple[FloatArray, Bytes]:
+    """Tables and codes, byte after byte on what the bytes before leave over.
+
+    Args:
+        x: float32 (n, d), centred.
+        logits: float32 (n, 8 m), whose signs the values of each byte start from.
+        pull: Weight of the logits' signs.
+
+    Returns:
+        float32 (m, 256, d) and uint8 (n, m).
+    """
     width = logits.shape[1] // 8
     codes = Codes.from_logits(logits).packed
     tables = np.empty((width, 256, x.shape[1]), np.float32)

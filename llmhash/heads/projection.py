@@ -19,6 +19,8 @@ from llmhash.heads.sign import refuse_above_dim
 ITQ_ITERATIONS = 50
 # Rows that covariances and rotations are estimated on: more change the result less than another seed does.
 _MAX_ROWS = 100_000
+# Rows that a start is fitted to at most.
+_START_ROWS = 20_000
 _BLOCK_ROWS = 8192
 # Components that hold a smaller share of the largest one's variance are numerically empty.
 _EMPTY_COMPONENT = 1e-10
@@ -74,6 +76,18 @@ def fit_itq(
     projected = (rows - mean_vector(rows)) @ components.T.astype(np.float32)
     rotation, _ = itq_rotation(projected, seed=seed, iterations=iterations, progress=progress)
     return centred_head(rotation.T @ components, features)
+
+
+def itq_start(documents: FloatArray, bits: int, *, seed: int) -> AffineHead:
+    """What quantizers start from: ITQ of a sample, several side by side for more bits than dimensions."""
+    dim = documents.shape[1]
+    parts = [
+        fit_itq(TrainingFeatures(documents), min(dim, bits - first), seed=seed + first, max_rows=_START_ROWS)
+        for first in range(0, bits, dim)
+    ]
+    return AffineHead(
+        np.concatenate([part.weight for part in parts]), np.concatenate([part.bias for part in parts])
+    )
 
 
 def itq_rotation(

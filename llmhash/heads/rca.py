@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 from llmhash.errors import InputError
 from llmhash.heads.affine import AffineHead
-from llmhash.heads.base import FloatArray, TrainingFeatures, mean_vector, sampled_rows
+from llmhash.heads.base import FloatArray, TrainingFeatures, mean_vector
+from llmhash.heads.error_sampling import rows_by_error
 from llmhash.heads.projection import fit_itq
 from llmhash.heads.query_model import query_model, shrinkage_at
 from llmhash.heads.sign import refuse_above_dim
@@ -38,7 +39,7 @@ def fit_rca(
         bits: Bits in a code, at most the dimension.
         shrinkage: The identity's share in the covariance, above 0 and at most 1, which is ITQ alone; None
             takes 0.5 up to 64 bits and more for wider codes (`llmhash.heads.query_model.shrinkage_at`).
-        seed: Of ITQ's start and, above 100,000 documents, of the sample.
+        seed: Of ITQ's start and, above 100,000 documents, of the sample (`llmhash.heads.error_sampling`).
         progress: Called with (iteration, iterations, message).
 
     Raises:
@@ -49,11 +50,11 @@ def fit_rca(
     refuse_above_dim("rca", "rotates b principal components", bits, features.dim)
     queries = query_model(features)
     whitening = queries.whitening(shrinkage_at(bits) if shrinkage is None else shrinkage)
-    rows = sampled_rows(len(features.documents), _MAX_ROWS, seed)
+    mean = mean_vector(features.documents)
+    rows = rows_by_error(features.documents, mean, whitening, _MAX_ROWS, seed)
     white: FloatArray = features.documents[rows] @ whitening.T
     rotated = fit_itq(TrainingFeatures(white), bits, seed=seed, progress=progress)
     weight: FloatArray = rotated.weight @ whitening
-    mean = mean_vector(features.documents)
     return AffineHead(
         weight,
         -weight @ mean,

@@ -22,14 +22,15 @@ from numpy.typing import NDArray
 
 from llmhash.errors import InputError
 from llmhash.heads.affine import AffineHead
-from llmhash.heads.base import FloatArray, TrainingFeatures, mean_vector, sampled_rows
+from llmhash.heads.base import FloatArray, TrainingFeatures, mean_vector
 from llmhash.heads.codebook import Bytes, Codebook
 from llmhash.heads.codebook_fit import Progress, fit_codebook, membership
-from llmhash.heads.projection import fit_itq
+from llmhash.heads.error_sampling import mapped, rows_by_error
+from llmhash.heads.projection import itq_start
 from llmhash.heads.query_model import query_model, shrinkage_at
 
-# Documents that tables are fitted to at most, and that the start is.
-_FIT_ROWS, _START_ROWS = 100_000, 20_000
+# Documents that tables are fitted to at most.
+_FIT_ROWS = 200_000
 # Rounds of k-means over vectors and offsets of the last byte.
 _LAST_ROUNDS = 8
 # Keeps the regression of the norms well posed where few documents take a value.
@@ -60,11 +61,11 @@ def fit_scan(
     queries = query_model(features)
     whitening = queries.whitening(shrinkage_at(bits))
     document_map = queries.share * whitening
-    sample = features.documents[sampled_rows(len(features.documents), _FIT_ROWS, seed)]
-    mean = mean_vector(sample)
+    mean = mean_vector(features.documents)
     query_mean: FloatArray = mean if queries.shift is None else mean + queries.shift
-    white: FloatArray = (sample - mean) @ document_map.T
-    start = _start(white, bits, seed)
+    rows = rows_by_error(features.documents, mean, document_map, _FIT_ROWS, seed)
+    white = mapped(features.documents[rows], mean, document_map)
+    start = itq_start(white, bits, seed=seed)
     book = fit_codebook(white, start, parallel=0.0, pull=0.0, rows=len(white), seed=seed, progress=progress)
     tables, offsets = fit_last_byte(white, book, seed)
     weight: FloatArray = start.weight @ document_map
@@ -148,15 +149,3 @@ def _additive(targets: FloatArray, codes: Bytes) -> FloatArray:
     terms = lsqr(membership(codes.astype(np.int64)), targets - mean, damp=_DAMPING)[0]
     shared: FloatArray = (terms.reshape(width, 256) + mean / width).astype(np.float32)
     return shared
-
-
-def _start(white: FloatArray, bits: int, seed: int) -> AffineHead:
-    """What the bytes' k-means starts from: ITQ, several of them for more bits than dimensions."""
-    dim = white.shape[1]
-    parts = [
-        fit_itq(TrainingFeatures(white), min(dim, bits - first), seed=seed + first, max_rows=_START_ROWS)
-        for first in range(0, bits, dim)
-    ]
-    return AffineHead(
-        np.concatenate([part.weight for part in parts]), np.concatenate([part.bias for part in parts])
-    )
