@@ -38,7 +38,7 @@ from llmhash.heads.codebook_fit import fit_codebook
 from llmhash.heads.codebook_queries import with_query_map
 from llmhash.heads.codebook_training import train_codebook
 from llmhash.heads.nested import nested_itq, nested_widths
-from llmhash.heads.projection import fit_itq, random_rotation
+from llmhash.heads.projection import START_ROWS, itq_start, random_rotation
 from llmhash.heads.ranking import Ranking, RankingBatch, RankingSettings
 from llmhash.objectives.balance import bit_balance, decorrelation
 from llmhash.objectives.similarity import listwise_kl
@@ -47,8 +47,6 @@ from llmhash.training import TrainingPlan, train
 #: When codes get a codebook.
 CODEBOOK_USES = ("auto", "always", "never")
 _NOT_NEGATIVE = ("asymmetric", "symmetric", "balance", "decorrelation", "query_noise", "parallel", "pull")
-# Rows that the ITQ start is fitted on: training goes on from there with all of them.
-_START_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -250,9 +248,9 @@ def initial_projection(
     With several `widths`, ITQ within the principal components of each block between them.
     """
     if len(widths) > 1:
-        return nested_itq(features, widths, seed=seed, max_rows=_START_ROWS)
+        return nested_itq(features, widths, seed=seed, max_rows=START_ROWS)
     if bits <= features.dim:
-        return fit_itq(features, bits, seed=seed, max_rows=_START_ROWS).weight.astype(np.float64)
+        return itq_start(features.documents, bits, seed=seed).weight.astype(np.float64)
     rng = np.random.default_rng(seed)
     rotations = [random_rotation(features.dim, rng) for _ in range(-(-bits // features.dim))]
     return np.concatenate(rotations)[:bits]
@@ -272,7 +270,7 @@ class _Student(nn.Module):
     def standardize(self, centred: Tensor) -> None:
         """Scale the weights so that logits have unit variance; learning rates then carry over."""
         with torch.no_grad():
-            spread = float(self(centred[:_START_ROWS]).square().mean().sqrt())
+            spread = float(self(centred[:START_ROWS]).square().mean().sqrt())
             if spread > 0:
                 self.weight.div_(spread)
 

@@ -19,8 +19,8 @@ from llmhash.heads.sign import refuse_above_dim
 ITQ_ITERATIONS = 50
 # Rows that covariances and rotations are estimated on: more change the result less than another seed does.
 _MAX_ROWS = 100_000
-# Rows that a start is fitted to at most.
-_START_ROWS = 20_000
+#: Rows that a start is fitted to at most: what is trained or fitted goes on from there with more.
+START_ROWS = 20_000
 _BLOCK_ROWS = 8192
 # Components that hold a smaller share of the largest one's variance are numerically empty.
 _EMPTY_COMPONENT = 1e-10
@@ -79,10 +79,10 @@ def fit_itq(
 
 
 def itq_start(documents: FloatArray, bits: int, *, seed: int) -> AffineHead:
-    """What quantizers start from: ITQ of a sample, several side by side for more bits than dimensions."""
+    """What is fitted further starts here: ITQ of a sample, several on end for more bits than dimensions."""
     dim = documents.shape[1]
     parts = [
-        fit_itq(TrainingFeatures(documents), min(dim, bits - first), seed=seed + first, max_rows=_START_ROWS)
+        fit_itq(TrainingFeatures(documents), min(dim, bits - first), seed=seed + first, max_rows=START_ROWS)
         for first in range(0, bits, dim)
     ]
     return AffineHead(
