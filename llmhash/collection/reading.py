@@ -229,7 +229,9 @@ class Reading:
         where: Where | None = None,
         threads: int | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The `k` documents with the best asymmetric scores for each query, over all codes and exactly.
+        """The `k` documents with the best asymmetric scores for each query, over all codes.
+
+        The search is exact, but where tables come with a correction (see `llmhash.index.asymmetric_search`).
 
         Args:
             queries: Logits float (q, bits), or `TableQueries`.
@@ -242,7 +244,8 @@ class Reading:
         Returns:
             Scores float32 (q, k) and rows int64 (q, k), the rest being -inf and -1 where there are fewer.
             They come by (score, then Hamming distance, then insertion). Logits q score a document of bits
-            d = ±1 q·d / sum|q|; tables score it the sum of the entries that its bytes name.
+            d = ±1 q·d / sum|q|; tables score it the sum of the entries that its bytes name, corrected where
+            they come with a correction.
         """
         return self.snapshot(allow=allow, deny=deny, where=where).asymmetric_search(queries, k, threads)
 

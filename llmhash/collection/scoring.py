@@ -18,6 +18,7 @@ from llmhash.collection.snapshot import Snapshot
 from llmhash.collection.view import Allow
 from llmhash.errors import InputError
 from llmhash.index import AsymmetricQueries
+from llmhash.index.asymmetric import best_candidates
 from llmhash.index.asymmetric_queries import own_codes
 
 Scoring = Literal["hamming", "asymmetric", "asymmetric_scan", "int8", "float16"]
@@ -89,8 +90,9 @@ def best_documents(
         scoring: `hamming`: 1 - 2h/b, h being the Hamming distance and b the bits. `asymmetric`: q·d / sum|q|,
             q being the logits and d the document's bits as ±1, or the sum of the tables' entries that the
             document's bytes name, over the nearest candidates by Hamming distance. `asymmetric_scan`: the
-            same over all documents. `int8`, `float16`: the cosine between the features and the sidecar's
-            vectors, over the best candidates by asymmetric score.
+            same over all documents, tables' sums being corrected where they come with a correction. `int8`,
+            `float16`: the cosine between the features and the sidecar's vectors, over the best candidates by
+            asymmetric score.
         queries: Logits float32 (q, bits), or `TableQueries`.
         features: float32 (q, dim), what the queries were made of; the sidecar is compared with them.
         k: Documents a query.
@@ -152,7 +154,5 @@ def _distances(snapshot: Snapshot, queries: AsymmetricQueries, rows: NDArray[np.
 def _order(
     snapshot: Snapshot, queries: AsymmetricQueries, scores: FloatArray, rows: NDArray[np.int64], k: int
 ) -> Scored:
-    """The `k` best of the candidates: by score, then Hamming distance, then row. Row -1 comes last."""
-    descending = np.where(rows >= 0, -scores, np.inf)
-    order = np.lexsort((rows, _distances(snapshot, queries, rows), descending), axis=-1)[:, :k]
-    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+    """The `k` best of the candidates."""
+    return best_candidates(scores, _distances(snapshot, queries, rows), rows, k)

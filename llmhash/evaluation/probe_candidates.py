@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from llmhash.codes import Codes
 from llmhash.evaluation.bench import encode_documents
 from llmhash.evaluation.probe_growth import NestedBenches, extrapolate
-from llmhash.evaluation.rankings import AsymmetricScan, HammingRanking, best_rows
+from llmhash.evaluation.rankings import AsymmetricScan, HammingRanking
 from llmhash.evaluation.retrieval import RetrievalTask
 from llmhash.heads import Head
 from llmhash.metrics import Judgements, Ranks, recall
@@ -75,7 +75,7 @@ def _ranks(head: Head, task: RetrievalTask, documents: Codes) -> tuple[Ranks, Ra
     for start in range(0, len(task.queries), step):
         part = slice(start, start + step)
         block = hamming.block(part)
-        best = Judgements.from_rows(best_rows(scan.block(part).values, _DEPTH))
+        best = Judgements.from_rows(scan.best(part, _DEPTH))
         of_teacher.append(block.ranks(task.teacher_best[part]))
         of_scan.append(block.ranks(best))
     return Ranks.concatenate(of_teacher), Ranks.concatenate(of_scan)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from llmhash.codes import Codes
 from llmhash.collection.sidecar import encode_vectors, row_dtype
-from llmhash.index import FlatIndex, TableQueries, asymmetric_scores, rescore
+from llmhash.index import FlatIndex, TableQueries, asymmetric_scores, asymmetric_search, rescore
+from llmhash.index.asymmetric import CORRECTED
 from llmhash.index.asymmetric_queries import own_codes
 from llmhash.metrics import Judgements, Ranks
 
@@ -93,6 +94,9 @@ class HammingRanking:
 class AsymmetricScan:
     """Query logits against the plus and minus ones of all codes, or a codebook's tables against their bytes.
 
+    Where tables come with a correction, a search corrects the scores of its best documents alone, and so does
+    this: others are not retrieved.
+
     Attributes:
         queries: Logits float32 (q, bits), or tables.
         documents: n codes.
@@ -102,8 +106,17 @@ class AsymmetricScan:
     documents: Codes
 
     def block(self, queries: slice) -> Block:
-        """Scores of all codes; equal codes get equal scores."""
-        return Block(asymmetric_scores(self.queries[queries], self.documents.packed))
+        """Scores of all codes, or of those that are corrected; equal codes get equal scores."""
+        asked = self.queries[queries]
+        if not isinstance(asked, TableQueries) or asked.correction is None:
+            return Block(asymmetric_scores(asked, self.documents.packed))
+        return Block(*asymmetric_search(asked, self.documents, min(CORRECTED, len(self.documents))))
+
+    def best(self, queries: slice, count: int) -> NDArray[np.int64]:
+        """The rows of the `count` best codes, int64 (q, count), lower ones first among equal scores."""
+        block = self.block(queries)
+        places = best_rows(block.values, count)
+        return places if block.candidates is None else np.take_along_axis(block.candidates, places, axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +202,7 @@ class Int8Rescored:
 
     def block(self, queries: slice) -> Block:
         """Scores of the candidates."""
-        candidates = best_rows(self.scan.block(queries).values, self.count)
+        candidates = self.scan.best(queries, self.count)
         return Block(self.documents.scores(self.queries[queries], candidates), candidates)
 
 

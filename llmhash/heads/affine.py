@@ -106,7 +106,7 @@ class AffineHead:
         if self.codebook is None:
             return self.query_logits(features)
         tables = self.codebook.query_tables(features.astype(np.float32, copy=False))
-        return TableQueries(self.query_codes(features), tables)
+        return TableQueries(self.query_codes(features), tables, self.codebook.correction)
 
     def _logits(self, features: FloatArray, side: str) -> FloatArray:
         refuse_wrong_width(features, self.dim)

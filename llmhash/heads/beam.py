@@ -1,4 +1,4 @@
-"""The compiled step of the codebook's beam search: of all extensions of partial codes, the cheapest."""
+"""The compiled steps of the codebook's beam search over partial codes, byte after byte."""
 
 from __future__ import annotations
 
@@ -11,6 +11,30 @@ Floats = NDArray[np.float32]
 
 
 @kernel
+def left_products(own: Floats, between: Floats, codes: NDArray[np.uint8], products: Floats) -> None:
+    """What partial codes leave of documents, times each entry of the next byte's table, without the errors.
+
+    `(x - sum_j C_j[a_j]) . C[a]` is `x . C[a] - sum_j C_j[a_j] . C[a]`, and the products of entries are the
+    same for all documents.
+
+    Args:
+        own: float32 (n, 256), the documents times the entries.
+        between: float32 (j, 256, 256), the entries of the bytes before times these.
+        codes: uint8 (n, p, j), the partial codes.
+        products: float32 (n, p, 256), filled.
+    """
+    row = np.empty(own.shape[1], np.float32)
+    for document in range(codes.shape[0]):
+        for code in range(codes.shape[1]):
+            row[:] = own[document]
+            for byte in range(codes.shape[2]):
+                entry = between[byte, codes[document, code, byte]]
+                for value in range(row.size):
+                    row[value] -= entry[value]
+            products[document, code] = row
+
+
+@kernel
 def extend(
     products: Floats,
     entries: Floats,
@@ -18,7 +42,6 @@ def extend(
     squares: Floats,
     along: Floats,
     weight: float,
-    slope: float,
     best: NDArray[np.int64],
     best_squares: Floats,
     best_along: Floats,
@@ -28,7 +51,7 @@ def extend(
     The cost of the value a after the partial code p is `S + weight * A^2` with
 
         S = squares[p] + entries[a] - 2 products[p, a]
-        A = along[p] - directed[a] + slope * products[p, a]
+        A = along[p] - directed[a]
 
     Args:
         products: float32 (n, p, 256), each partial code's error times each table entry.
@@ -37,7 +60,6 @@ def extend(
         squares: float32 (n, p), S of the partial codes.
         along: float32 (n, p), A of the partial codes.
         weight: Of A^2.
-        slope: What a product adds to A.
         best: int64 (n, k), k at most 256 p, filled with `256 p + a`.
         best_squares: float32 (n, k), filled with their S.
         best_along: float32 (n, k), filled with their A.
@@ -51,7 +73,7 @@ def extend(
         for code in range(partial):
             for value in range(values):
                 product = products[document, code, value]
-                left = along[document, code] - directed[document, value] + np.float32(slope) * product
+                left = along[document, code] - directed[document, value]
                 row[value] = (
                     squares[document, code]
                     + entries[document, value]
@@ -76,6 +98,4 @@ def extend(
             best_squares[document, place] = (
                 squares[document, code] + entries[document, value] - np.float32(2.0) * product
             )
-            best_along[document, place] = (
-                along[document, code] - directed[document, value] + np.float32(slope) * product
-            )
+            best_along[document, place] = along[document, code] - directed[document, value]

@@ -22,13 +22,11 @@ A vector v is what documents of that code have in common, and what tells near do
 that it lacks. A map of the queries, `q -> A q + a` in the place of q, stresses it; see
 `llmhash.heads.codebook_queries`.
 
-A codebook for the asymmetric scan alone maps documents by a matrix D, too, and scores by distance from the
-mapped query: `-||A q + a - v||^2 / 2` is `(A q + a) . v - ||v||^2 / 2` but for what is the same for all
-documents. Offsets o of the bytes stand for the last term, and a code minimises
-
-    ||D x - v||^2 + (||v||^2 / 2 + sum_j o_j[a_j])^2
-
-so that they come close to it; see `llmhash.heads.scan`.
+A codebook for the asymmetric scan alone maps documents by a matrix D, too, so that a code minimises
+`||D x - v||^2`, and scores by distance from the mapped query: `-||A q + a - v||^2 / 2` is
+`(A q + a) . v - ||v||^2 / 2` but for what is the same for all documents. Offsets o of the bytes come near the
+last term where sums are to be compared; a correction makes up for the rest (see
+`llmhash.index.NormCorrection` and `llmhash.heads.scan`).
 """
 
 from __future__ import annotations
@@ -42,6 +40,7 @@ from numpy.typing import NDArray
 from llmhash.codes import Codes
 from llmhash.errors import InputError
 from llmhash.heads.base import FloatArray
+from llmhash.index import NormCorrection
 
 Bytes = NDArray[np.uint8]
 
@@ -51,6 +50,8 @@ SIGNS: FloatArray = Codes(np.arange(256, dtype=np.uint8)[:, None], 8).to_pm1(np.
 # Partial codes that the search keeps, times the bytes of a code: what a document costs then hardly depends on
 # the width. Wider codes lose less by a narrow beam.
 _BEAM_BUDGET, _LEAST_BEAM = 64, 2
+# Bytes of a code up to which products of entries are made (130 MB), and documents a byte from which on.
+_MOST_BETWEEN, _DOCUMENTS_BETWEEN = 32, 128
 # Numbers in the search's largest array.
 _CELLS = 1 << 23
 
@@ -157,6 +158,19 @@ class Codebook:
         squares: FloatArray = np.einsum("mad,mad->ma", self.tables, self.tables)
         return squares
 
+    @cached_property
+    def _between(self) -> list[FloatArray]:
+        """For each byte, the entries of the bytes before times its own, float32 (j, 256, 256)."""
+        return [np.ascontiguousarray(self.tables[:byte] @ table.T) for byte, table in enumerate(self.tables)]
+
+    @cached_property
+    def correction(self) -> NormCorrection | None:
+        """What codes for the scan alone add to the sums of `query_tables`' entries; else None."""
+        if not self.scan_only:
+            return None
+        offsets = np.zeros(self.tables.shape[:2], np.float32) if self.offsets is None else self.offsets
+        return NormCorrection(self.tables, offsets)
+
     def tensors(self) -> dict[str, FloatArray]:
         """The arrays by name, as they are stored."""
         named = {
@@ -190,12 +204,16 @@ class Codebook:
         codes = np.empty((len(features), len(self.tables)), np.uint8)
         beam = max(_LEAST_BEAM, _BEAM_BUDGET // len(self.tables))
         step = max(1, _CELLS // (beam * max(256, self.dim)))
+        # The products of all entries are worth making for many documents: each then takes one product with an
+        # entry, not one a partial code.
+        many = len(features) >= _DOCUMENTS_BETWEEN * len(self.tables)
+        between = self._between if many and len(self.tables) <= _MOST_BETWEEN else None
         for start in range(0, len(features), step):
             part = slice(start, start + step)
             x, directions = centred(features[part], self.mean)
             if self.document_map is not None:
                 x = x @ self.document_map.T
-            codes[part] = self._search(x, directions, pull * logits[part], parallel, beam)
+            codes[part] = self._search(x, directions, pull * logits[part], parallel, beam, between)
         return codes
 
     def encode_queries(self, queries: FloatArray, logits: FloatArray) -> Bytes:
@@ -246,42 +264,50 @@ class Codebook:
         return total
 
     def _search(
-        self, x: FloatArray, directions: FloatArray, wanted: FloatArray, parallel: float, beam: int
+        self,
+        x: FloatArray,
+        directions: FloatArray,
+        wanted: FloatArray,
+        parallel: float,
+        beam: int,
+        between: list[FloatArray] | None,
     ) -> Bytes:
         """The best codes found of documents that fit into memory together; `wanted` are logits times pull.
 
         A partial code's cost is that of the error it leaves, as if no byte followed.
         """
-        from llmhash.heads.beam import extend  # Loads numba.
+        from llmhash.heads.beam import extend, left_products  # Loads numba.
 
         documents = np.arange(len(x))[:, None]
         codes = np.empty((len(x), 1, 0), np.uint8)
-        errors = x[:, None]  # x - v of each partial code, (n, beam, d)
+        errors = x[:, None]  # x - v of each partial code, (n, beam, d); without `between` alone
         along: FloatArray = np.einsum("nd,nd->n", x, directions)[:, None]  # u . (x - v), (n, beam)
         # ||x - v||^2 - ||x||^2 and the pull, (n, beam)
         squares: FloatArray = np.zeros((len(x), 1), np.float32)
-        weight, slope = parallel, 0.0
+        no_direction = np.zeros((len(x), 256), np.float32)
         for byte, table in enumerate(self.tables):
-            last = byte == len(self.tables) - 1
-            if last and self.document_map is not None and self.offsets is not None:
-                # Of a whole code its offsets count, and not its error along the document.
-                weight, slope, directions = 1.0, 1.0, x
-                along = -np.square(x[:, None] - errors).sum(axis=2) / 2 - self.constants(codes)
-            # One pass over the table for both: of a single query that is what takes the time.
-            both = np.concatenate([errors.reshape(-1, self.dim), directions]) @ table.T
-            products, directed = both[: -len(x)].reshape(*along.shape, 256), both[-len(x) :]
-            if slope and self.offsets is not None:
-                directed = directed + self._squares[byte] / 2 + self.offsets[byte]
+            left_over = errors.reshape(-1, self.dim)
+            if parallel:
+                # One pass over the table for both: of a single query that is what takes the time.
+                both = np.concatenate([left_over, directions]) @ table.T
+                products, directed = both[: -len(x)], both[-len(x) :]
+            else:
+                products, directed = left_over @ table.T, no_direction
+            products = products.reshape(len(x), -1, 256)
+            if between is not None:
+                own, products = products[:, 0], np.empty((*along.shape, 256), np.float32)
+                left_products(own, between[byte], codes, products)
             entries = self._squares[byte] - wanted[:, 8 * byte : 8 * byte + 8] @ SIGNS.T
             # Of whole codes only the best one is wanted.
-            kept = 1 if last else min(beam, products[0].size)
+            kept = 1 if byte == len(self.tables) - 1 else min(beam, products[0].size)
             best = np.empty((len(x), kept), np.int64)
             extended, left = np.empty(best.shape, np.float32), np.empty(best.shape, np.float32)
-            extend(products, entries, directed, squares, along, weight, slope, best, extended, left)
+            extend(products, entries, directed, squares, along, parallel, best, extended, left)
             squares, along = extended, left
             parent, value = np.divmod(best, 256)
             codes = np.concatenate([codes[documents, parent], value[:, :, None].astype(np.uint8)], axis=2)
-            errors = errors[documents, parent] - table[value]
+            if between is None:
+                errors = errors[documents, parent] - table[value]
         return codes[:, 0]
 
 

@@ -28,6 +28,9 @@ _FIT_ROWS = 25_000
 _KMEANS_ROUNDS, _ROUNDS, _CG_STEPS = 10, 3, 15
 # Of the squared residual, where rounding takes over: few documents are solved in few steps.
 _CG_TOLERANCE = 1e-12
+# Documents, by bytes of a code, from which on it is faster to multiply by how often two values stand together
+# than by the codes.
+_FEW = 3000
 # How many documents the prior of a value weighs as much as.
 _PRIOR = 1.0
 # Keeps the prior's own regression well posed where bits are constant.
@@ -128,6 +131,9 @@ def _fit_tables(
         product: FloatArray = transposed @ (rows + parallel * along * directions)
         return product
 
+    # Without the second term, `S' S` is all that many documents come to.
+    together = _counts(codes) if not parallel and len(x) > _FEW * shape[0] else None
+
     counts = np.asarray(chosen.sum(axis=0)).reshape(-1, 1)
     scale = counts * np.float32(1 + parallel / shape[2]) + np.float32(_PRIOR)  # Jacobi preconditioner
     tables = book.tables.reshape(-1, shape[2]).copy()
@@ -138,7 +144,7 @@ def _fit_tables(
     for _ in range(_CG_STEPS):
         if reached <= enough:
             break
-        image = weighted(chosen @ step) + _PRIOR * step
+        image = (weighted(chosen @ step) if together is None else together @ step) + _PRIOR * step
         length = np.float32(reached / float((step * image).sum(dtype=np.float64)))
         tables += length * step
         left -= length * image
@@ -146,6 +152,18 @@ def _fit_tables(
         before, reached = reached, float((left * scaled).sum(dtype=np.float64))
         step = scaled + np.float32(reached / before) * step
     return tables.reshape(shape)
+
+
+def _counts(codes: Bytes) -> FloatArray:
+    """In how many codes two values of bytes stand together, `S' S`, float32 (256 m, 256 m)."""
+    width = codes.shape[1]
+    counts = np.empty((width, 256, width, 256), np.float32)
+    for first in range(width):
+        values = 256 * codes[:, first].astype(np.int64)
+        for second in range(first, width):
+            both = np.bincount(values + codes[:, second], minlength=1 << 16).reshape(256, 256)
+            counts[first, :, second], counts[second, :, first] = both, both.T
+    return counts.reshape(256 * width, 256 * width)
 
 
 def _bits_alone(x: FloatArray, codes: Bytes) -> FloatArray:

@@ -5,13 +5,13 @@ The score of a document d, a vector of bits as plus and minus one, for a query's
 with each bit counted by the size of its logit instead of alike.
 
 For a query that brings tables (`TableQueries`) it is the sum of the entries that the document's bytes name in
-them, which may be any number.
+them, which may be any number; and a correction of the document's own, where the tables come with one.
 
 In float32 the result depends on the order of summation, which is therefore fixed. A byte's entry, from a
 table or made of logits, is added to 0 one after the other, the first byte first. For logits it is made with
 q / sum|q| computed in float64 and rounded to float32: the byte's eight signed shares, added one after the
-other, the first bit first; and the total is cut to [-1, 1]. So equal codes have equal scores wherever they
-stand, and the functions here agree bit by bit.
+other, the first bit first; and the total is cut to [-1, 1]. A correction is added last. So equal codes have
+equal scores wherever they stand, and the functions here agree bit by bit.
 """
 
 from __future__ import annotations
@@ -20,10 +20,19 @@ from functools import partial
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmhash.codes import Codes
 from llmhash.errors import InputError
-from llmhash.index.asymmetric_queries import AsymmetricQueries, CheckedQueries, bits_of, check_queries
+from llmhash.index.asymmetric_queries import (
+    AsymmetricQueries,
+    CheckedQueries,
+    NormCorrection,
+    TableQueries,
+    bits_of,
+    check_queries,
+    own_codes,
+)
 from llmhash.index.base import NO_KEY
 from llmhash.index.checks import allowed_rows, check_codes, check_k
 from llmhash.index.jit import frozen
@@ -42,6 +51,9 @@ from llmhash.index.tables import (
 )
 from llmhash.index.threads import run, thread_count
 
+#: Documents, the best by their tables' sums, of which a search finds the best by corrected scores; or as many
+#: as it is asked for, where that is more.
+CORRECTED = 1000
 _TABLE_BYTES = 1 << 25  # Tables that a group of queries may hold.
 _TILE_WORDS = 1 << 13  # 64 KB of codes: they stay in the cache while a group of queries goes over them.
 # A thread should find this many bytes of code to look at, or waking it costs more than it saves.
@@ -81,6 +93,9 @@ def asymmetric_scores(
         ],
         threads,
     )
+    correction = _correction_of(asked)
+    if correction is not None:
+        out += _corrections(correction, documents, threads)
     return out
 
 
@@ -110,14 +125,10 @@ def rescore(queries: AsymmetricQueries, packed: Codes | Bytes, rows: Rows) -> Fl
         raise InputError(
             f"rows must be from -1 to {len(documents) - 1}, as there are {len(documents)} codes."
         )
-    out = np.empty(candidates.shape, np.float32)
-    from llmhash.index.lookup import score_rows  # Loads numba.
-
     candidates = candidates.astype(np.int64, copy=False)
-    for i, j in pairwise(_groups(len(asked), documents.shape[1], 1)):
-        tables = frozen(score_tables(asked[i:j]))
-        score_rows(frozen(documents), frozen(candidates[i:j]), tables, largest_score(asked), out[i:j])
-    return out
+    groups = pairwise(_groups(len(asked), documents.shape[1], 1))
+    parts = [_rescore(asked[i:j], documents, candidates[i:j]) for i, j in groups]
+    return np.concatenate(parts) if parts else np.empty(candidates.shape, np.float32)
 
 
 def asymmetric_search(
@@ -131,7 +142,8 @@ def asymmetric_search(
     """The `k` best documents for each query, over all codes and exactly.
 
     They come by score, descending; then by the Hamming distance to the query's own code (`logit > 0`),
-    ascending; then by row. That holds at the k-th place too.
+    ascending; then by row. That holds at the k-th place too. Where tables come with a correction, these are
+    the best of the `CORRECTED` best documents by the tables' sums, or of k where that is more.
 
     Args:
         queries: Logits float (q, b), finite, or `TableQueries` of b bits.
@@ -149,10 +161,37 @@ def asymmetric_search(
         InputError: An argument does not fit the others.
     """
     asked, documents = _checked(queries, packed)
-    scores = np.full((len(asked), check_k(k)), -np.inf, np.float32)
-    rows = np.full(scores.shape, NO_KEY, np.int64)
     allowed = allowed_rows(allow, len(documents))
     threads = _useful_threads(threads, len(asked) * documents.size)
+    if _correction_of(asked) is None:
+        return _best(asked, documents, check_k(k), allowed, threads)
+    _, rows = _best(asked, documents, max(check_k(k), CORRECTED), allowed, threads)
+    return _corrected(asked, documents, rows, k, threads)
+
+
+def best_candidates(scores: Floats, distances: NDArray[np.int64], rows: Rows, k: int) -> tuple[Floats, Rows]:
+    """The `k` best candidates: by score, then Hamming distance, then row. Row -1 comes last.
+
+    Args:
+        scores: float32 (q, c).
+        distances: int64 (q, c).
+        rows: int64 (q, c).
+        k: How many, at most c.
+
+    Returns:
+        Scores float32 (q, k) and rows int64 (q, k).
+    """
+    descending = np.where(rows >= 0, -scores, np.inf)
+    order = np.lexsort((rows, distances, descending), axis=-1)[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+
+def _best(
+    asked: CheckedQueries, documents: Bytes, k: int, allowed: Mask | None, threads: int
+) -> tuple[Floats, Rows]:
+    """The k best documents by what tables or logits add up to; -inf and row -1 where there are fewer."""
+    scores = np.full((len(asked), k), -np.inf, np.float32)
+    rows = np.full(scores.shape, NO_KEY, np.int64)
     eligible = len(documents) if allowed is None else int(np.count_nonzero(allowed))
     if not eligible or not len(asked):
         return scores, rows
@@ -170,6 +209,60 @@ def asymmetric_search(
 def _checked(queries: AsymmetricQueries, packed: Codes | Bytes) -> tuple[CheckedQueries, Bytes]:
     asked = check_queries(queries)
     return asked, np.ascontiguousarray(check_codes(packed, bits_of(asked)).packed)
+
+
+def _correction_of(queries: CheckedQueries) -> NormCorrection | None:
+    return queries.correction if isinstance(queries, TableQueries) else None
+
+
+def _corrections(correction: NormCorrection, documents: Bytes, threads: int) -> Floats:
+    """The corrections of all documents, float32 (n,)."""
+    from llmhash.index.norms import correct_all  # Loads numba.
+
+    out = np.empty(len(documents), np.float32)
+    vectors, offsets = frozen(correction.vectors), frozen(correction.offsets)
+    run(
+        [
+            partial(correct_all, frozen(documents), start, stop, vectors, offsets, out)
+            for start, stop in pairwise(row_bounds(len(documents), 1, threads))
+        ],
+        threads,
+    )
+    return out
+
+
+def _corrected(
+    queries: CheckedQueries, documents: Bytes, candidates: Rows, k: int, threads: int
+) -> tuple[Floats, Rows]:
+    """The `k` best of each query's candidates by corrected scores."""
+    scores = np.full((len(queries), k), -np.inf, np.float32)
+    rows = np.full(scores.shape, NO_KEY, np.int64)
+    if not len(documents):
+        return scores, rows
+
+    def correct(part: slice) -> None:
+        asked, found = queries[part], candidates[part]
+        distances = np.bitwise_count(documents[found] ^ own_codes(asked).packed[:, None]).sum(axis=2)
+        rescored = _rescore(asked, documents, found)
+        scores[part], rows[part] = best_candidates(rescored, distances, found, k)
+
+    groups = _groups(len(queries), documents.shape[1], threads)
+    run([partial(correct, slice(i, j)) for i, j in pairwise(groups)], threads)
+    return scores, rows
+
+
+def _rescore(queries: CheckedQueries, documents: Bytes, rows: Rows) -> Floats:
+    """The scores of each query's own rows, float32 (q, c), -inf where the row is -1."""
+    from llmhash.index.lookup import score_rows  # Loads numba.
+    from llmhash.index.norms import correct_rows
+
+    out = np.empty(rows.shape, np.float32)
+    documents, rows, tables = frozen(documents), frozen(rows), frozen(score_tables(queries))
+    score_rows(documents, rows, tables, largest_score(queries), out)
+    correction = _correction_of(queries)
+    if correction is not None:
+        correct_rows(documents, rows, frozen(correction.vectors), frozen(correction.offsets), out)
+    return out
 
 
 def _useful_threads(threads: int | None, size: int) -> int:

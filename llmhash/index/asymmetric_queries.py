@@ -18,6 +18,41 @@ _MOST = float(np.finfo(np.float32).max) / 2
 
 
 @dataclass(frozen=True, eq=False)
+class NormCorrection:
+    """What turns sums of tables' entries into distances: it depends on a document's code alone.
+
+    Where a document stands for the sum v of one vector a byte, a query q is nearest where
+    `q . v - ||v||^2 / 2` is largest, and `||v||^2` is no sum over bytes. Tables may hold offsets o that come
+    near it; the correction `-(||v||^2 / 2 + sum_j o_j)` is what they miss.
+
+    Attributes:
+        vectors: float32 (bytes, 256, d), what each value of each byte stands for.
+        offsets: float32 (bytes, 256), what is in the tables for the norm's sake already.
+
+    Raises:
+        InputError: The arrays are not finite numbers of those shapes.
+    """
+
+    vectors: NDArray[np.float32]
+    offsets: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        for name, array, axes in (("vectors", self.vectors, 3), ("offsets", self.offsets, 2)):
+            if array.dtype != np.float32 or array.ndim != axes or array.shape[1] != BYTE_VALUES:
+                raise InputError(
+                    f"a correction's {name} are a float32 array of {axes} axes, the second {BYTE_VALUES} "
+                    f"long, not {array.dtype} {array.shape}."
+                )
+            if not np.isfinite(array).all():
+                raise InputError(f"a correction's {name} hold NaN or infinity: the codebook is broken.")
+            object.__setattr__(self, name, np.ascontiguousarray(array))
+        if len(self.vectors) != len(self.offsets):
+            raise InputError(
+                f"a correction has vectors for {len(self.vectors)} bytes and offsets for {len(self.offsets)}."
+            )
+
+
+@dataclass(frozen=True, eq=False)
 class TableQueries:
     """Queries that score a document's bytes by tables of their own.
 
@@ -29,14 +64,16 @@ class TableQueries:
     Attributes:
         codes: The q queries' own: for Hamming candidates, and for ties of the score.
         tables: float32 (q, ceil(bits / 8), 256), finite: what each value of each byte adds to the score.
+        correction: What is added to a document's score beside; None for nothing.
 
     Raises:
         InputError: The tables are not of that kind and shape, or their largest entries add up to more than
-            1.7e38.
+            1.7e38, or the correction is for codes of another width.
     """
 
     codes: Codes
     tables: NDArray[np.float32]
+    correction: NormCorrection | None = None
 
     def __post_init__(self) -> None:
         tables = np.asarray(self.tables)
@@ -51,6 +88,10 @@ class TableQueries:
             raise InputError("tables hold NaN or infinity: the features or the codebook are broken.")
         if (total > _MOST).any():
             raise InputError(f"the tables' largest entries add up to more than {_MOST:.2g}: scale them down.")
+        if self.correction is not None and len(self.correction.vectors) != shape[1]:
+            raise InputError(
+                f"a correction for {len(self.correction.vectors)} bytes does not fit codes of {shape[1]}."
+            )
         object.__setattr__(self, "tables", np.ascontiguousarray(tables))
 
     @property
@@ -62,7 +103,7 @@ class TableQueries:
         return len(self.codes)
 
     def __getitem__(self, part: slice | NDArray[Any]) -> TableQueries:
-        return TableQueries(self.codes[part], self.tables[part])
+        return TableQueries(self.codes[part], self.tables[part], self.correction)
 
 
 #: Logits, float (q, bits), or tables.

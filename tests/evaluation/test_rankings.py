@@ -14,6 +14,7 @@ from llmhash.evaluation.rankings import (
     Int8Rescored,
     best_rows,
 )
+from llmhash.index import NormCorrection, TableQueries, asymmetric_scores, asymmetric_search
 from llmhash.metrics import Judgements
 
 EVERY = slice(0, 6)
@@ -101,6 +102,46 @@ def test_equal_documents_tie_exactly_after_int8_rescoring():
         EVERY
     )
     assert (np.ptp(block.values.reshape(6, 11, 3), axis=2) == 0).all()
+
+
+@pytest.fixture
+def corrected():
+    """Six queries with tables and a correction, and 90 documents' codes."""
+    rng = np.random.default_rng(0)
+    vectors, points = rng.normal(size=(4, 256, 8)), rng.normal(size=(6, 8))
+    tables = np.einsum("qd,mad->qma", points, vectors).astype(np.float32)
+    correction = NormCorrection(vectors.astype(np.float32), np.zeros((4, 256), np.float32))
+    own = Codes(rng.integers(0, 256, (6, 4), dtype=np.uint8), 32)
+    return TableQueries(own, tables, correction), Codes(rng.integers(0, 256, (90, 4), dtype=np.uint8), 32)
+
+
+@pytest.mark.parametrize("most", [20, 1000])
+def test_a_corrected_scan_is_what_a_search_returns(corrected, most, monkeypatch):
+    monkeypatch.setattr("llmhash.index.asymmetric.CORRECTED", most)
+    monkeypatch.setattr("llmhash.evaluation.rankings.CORRECTED", most)
+    queries, documents = corrected
+    block = AsymmetricScan(queries, documents).block(EVERY)
+    scores, rows = asymmetric_search(queries, documents, 10)
+    assert block.candidates.shape == (6, min(most, 90))
+    np.testing.assert_array_equal(block.candidates[:, :10], rows)
+    np.testing.assert_array_equal(block.values[:, :10], scores)
+    everywhere = np.argsort(-asymmetric_scores(queries, documents), axis=1)[:, :10]
+    assert (rows == everywhere).all() == (most == 1000)
+
+
+def test_the_best_of_a_scan_are_rows_of_the_corpus(corrected):
+    queries, documents = corrected
+    plain = TableQueries(queries.codes, queries.tables)
+    for asked in (queries, plain):
+        best = AsymmetricScan(asked, documents).best(slice(1, 4), 7)
+        expected = np.argsort(-asymmetric_scores(asked, documents)[1:4], axis=1)[:, :7]
+        np.testing.assert_array_equal(np.sort(best, axis=1), np.sort(expected, axis=1))
+    rng = np.random.default_rng(1)
+    stored = Int8Documents.encode(rng.normal(size=(90, 24)).astype(np.float32))
+    floats = rng.normal(size=(6, 24)).astype(np.float32)
+    rescored = Int8Rescored(AsymmetricScan(queries, documents), floats, stored, 7).block(slice(1, 4))
+    expected = np.argsort(-asymmetric_scores(queries, documents)[1:4], axis=1)[:, :7]
+    np.testing.assert_array_equal(np.sort(rescored.candidates, axis=1), np.sort(expected, axis=1))
 
 
 def test_distances_rank_alike_whether_ties_are_open_or_ordered():

@@ -105,6 +105,23 @@ def test_the_last_byte_is_the_best_one_for_those_before_it():
         assert (losses(book, features, logits, other) >= found - 1e-4).all()
 
 
+@pytest.mark.parametrize(("parallel", "pull"), [(0.0, 0.0), (8.0, 0.5)])
+@pytest.mark.parametrize("width", [1, 5])
+def test_many_documents_get_the_codes_that_few_get(width, parallel, pull, monkeypatch):
+    """Many are searched by the products of all entries, few by the errors of partial codes."""
+    book = make_book(width, parallel=parallel, pull=pull)
+    features, logits = normal(1000, DIM, seed=2), normal(1000, 8 * width, seed=3)
+    many = book.encode(features, logits)
+    assert "_between" in vars(book)
+    monkeypatch.setattr("llmhash.heads.codebook._DOCUMENTS_BETWEEN", 10_000)
+    few = book.encode(features, logits)
+    # Rounding may decide between codes that cost the same.
+    assert (many == few).all(axis=1).mean() > 0.995
+    np.testing.assert_allclose(
+        losses(book, features, logits, many), losses(book, features, logits, few), rtol=1e-3, atol=1e-3
+    )
+
+
 def test_a_wide_code_loses_less_than_byte_by_byte():
     book = make_book(8)
     features, logits = normal(100, DIM, seed=2), normal(100, 64, seed=3)

@@ -10,7 +10,7 @@ from llmhash.heads import fit_head
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.codebook import Codebook, centred
-from llmhash.heads.codebook_fit import _bits_alone, _fit_tables, fit_codebook
+from llmhash.heads.codebook_fit import _bits_alone, _counts, _fit_tables, fit_codebook, membership
 from llmhash.heads.distill import DistillOptions, fit_distill
 from llmhash.heads.projection import fit_itq
 from llmhash.heads.ranking import Ranking
@@ -44,6 +44,24 @@ def test_it_lowers_the_loss_far_below_that_of_the_bits_alone(corpus, head, paral
     bits = Codebook(_bits_alone(x, signs)).decode(signs)
     ours = book.decode(book.encode(documents, head.document_logits(documents)))
     assert loss(documents, ours, book.mean, parallel) < 0.5 * loss(documents, bits, book.mean, parallel)
+
+
+def test_many_documents_are_fitted_as_few_are(corpus, head, monkeypatch):
+    """Only the arithmetic differs: how often values stand together, or the codes themselves."""
+    documents = corpus.documents
+    book = fit_codebook(documents, head, parallel=0.0, pull=0.0)
+    x, directions = centred(documents, book.mean)
+    codes = book.encode(documents, head.document_logits(documents))
+    few = _fit_tables(x, directions, codes, book, 0.0)
+    monkeypatch.setattr("llmhash.heads.codebook_fit._FEW", 100)
+    many = _fit_tables(x, directions, codes, book, 0.0)
+    np.testing.assert_allclose(many, few, atol=1e-4)
+
+
+def test_values_that_stand_together_are_counted():
+    codes = np.random.default_rng(0).integers(0, 256, (500, 3), dtype=np.uint8)
+    chosen = membership(codes.astype(np.int64))
+    np.testing.assert_array_equal(_counts(codes), (chosen.T @ chosen).toarray())
 
 
 def test_it_serves_documents_that_it_was_not_fitted_on(corpus, head):

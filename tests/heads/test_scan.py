@@ -12,10 +12,9 @@ from llmhash.heads import fit_head
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.codebook import Codebook
-from llmhash.heads.codebook_fit import fit_codebook
 from llmhash.heads.query_model import inverse_root, query_model, shrinkage_at
-from llmhash.heads.scan import fit_last_byte, fit_scan
-from llmhash.index import asymmetric_scores
+from llmhash.heads.scan import additive, fit_scan
+from llmhash.index import TableQueries, asymmetric_scores
 
 DIM, DOCUMENTS = 24, 3000
 # How far queries are off their documents: much in half of the dimensions, little in the other.
@@ -50,12 +49,9 @@ def mean_reciprocal_rank(values, sources):
 
 
 def all_codes(book, x):
-    """The loss of every code of two bytes, (n, 65536)."""
+    """The squared distance of every code of two bytes, (n, 65536)."""
     vectors = (book.tables[0][:, None] + book.tables[1][None]).reshape(-1, book.dim)
-    offsets = (book.offsets[0][:, None] + book.offsets[1][None]).reshape(-1)
-    squares = np.square(vectors).sum(axis=1)
-    distances = np.square(x).sum(axis=1)[:, None] - 2 * x @ vectors.T + squares
-    return distances + np.square(squares / 2 + offsets)
+    return np.square(x).sum(axis=1)[:, None] - 2 * x @ vectors.T + np.square(vectors).sum(axis=1)
 
 
 def test_new_queries_find_their_documents_better_than_by_itq(features):
@@ -73,41 +69,44 @@ def test_new_queries_find_their_documents_better_than_by_itq(features):
     assert ours > 1.05 * without
 
 
-def test_scores_are_near_the_log_likelihood(features, head):
+def test_scores_are_distances_in_the_mapped_space(features, head):
     book, queries = head.codebook, features.queries[:50]
+    vectors = book.decode(head.document_codes(features.documents).packed)
+    mapped = queries @ book.query_map.T + book.query_shift
+    distances = np.square(mapped[:, None] - vectors[None]).sum(axis=2)
+    expected = (np.square(mapped).sum(axis=1)[:, None] - distances) / 2
+    np.testing.assert_allclose(scores(head, queries, features.documents), expected, rtol=1e-4, atol=1e-3)
+
+
+def test_sums_of_the_tables_are_near_the_scores(features, head):
+    """So that the best by one are among the first by the other."""
     codes = head.document_codes(features.documents)
-    mapped = (queries - book.mean) @ book.query_map.T
-    exact = mapped @ book.decode(codes.packed).T - np.square(book.decode(codes.packed)).sum(axis=1) / 2
-    error = scores(head, queries, features.documents) - exact
-    assert np.sqrt(np.square(error).mean()) < 0.1 * exact.std()
+    asked = head.asymmetric_queries(features.queries[:50])
+    exact = asymmetric_scores(asked, codes)
+    sums = asymmetric_scores(TableQueries(asked.codes, asked.tables), codes)
+    bare = asymmetric_scores(TableQueries(asked.codes, asked.tables - head.codebook.offsets), codes)
+    missed = np.sqrt(np.square(sums - exact).mean())
+    assert 0 < missed < 0.8 * (bare - exact).std()
 
 
-def test_the_last_byte_makes_up_for_what_offsets_of_the_others_miss(features, head):
-    book = head.codebook
-    codes = head.document_codes(features.documents).packed
-    norms = np.square(book.decode(codes)).sum(axis=1) / 2
-    left = norms + book.constants(codes)
-    assert left.std() < 0.3 * (norms + book.constants(codes[:, :-1])).std()
-
-
-def test_a_code_of_one_byte_is_the_best_of_all(features):
+def test_a_code_of_one_byte_is_the_nearest_of_all(features):
     head = fit_scan(features, 8)
     book = head.codebook
     x = (features.documents[:200] - book.mean) @ book.document_map.T
-    squares = np.square(book.tables[0]).sum(axis=1)
-    losses = squares - 2 * x @ book.tables[0].T + np.square(squares / 2 + book.offsets[0])
+    distances = np.square(x[:, None] - book.tables[0][None]).sum(axis=2)
     codes = head.document_codes(features.documents[:200]).packed[:, 0]
-    np.testing.assert_allclose(losses[np.arange(200), codes], losses.min(axis=1), rtol=1e-4, atol=1e-4)
+    found = distances[np.arange(200), codes]
+    np.testing.assert_allclose(found, distances.min(axis=1), rtol=1e-4, atol=1e-4)
 
 
-def test_a_code_of_two_bytes_is_nearly_the_best_of_all(features):
+def test_a_code_of_two_bytes_is_nearly_the_nearest_of_all(features):
     head = fit_scan(features, 16)
     book = head.codebook
     x = (features.documents[:60] - book.mean) @ book.document_map.T
-    losses = all_codes(book, x)
+    distances = all_codes(book, x)
     codes = head.document_codes(features.documents[:60]).packed.astype(np.int64)
-    found = losses[np.arange(60), 256 * codes[:, 0] + codes[:, 1]]
-    best = losses.min(axis=1)
+    found = distances[np.arange(60), 256 * codes[:, 0] + codes[:, 1]]
+    best = distances.min(axis=1)
     assert (found >= best - 1e-3).all()
     assert (found < best + 1e-3).mean() > 0.7
     assert found.mean() < 1.02 * best.mean()
@@ -182,25 +181,15 @@ def test_sides_that_differ_have_means_of_their_own(features):
     assert there == pytest.approx(here, abs=0.03)
 
 
-def test_offsets_are_of_the_loss_s_least(features):
-    """Each offset of the last byte is the mean of what its documents need."""
-    x = features.documents - features.documents.mean(axis=0)
-    start = fit_head("itq", TrainingFeatures(x), 16)
-    book = fit_codebook(x, start, parallel=0.0, pull=0.0)
-    tables, offsets = fit_last_byte(x, book, 0)
-    assert tables.shape == book.tables.shape and offsets.shape == (2, 256)
-    fitted = Codebook(
-        tables,
-        np.zeros(DIM, np.float32),
-        np.zeros(2, np.float32),
-        offsets,
-        document_map=np.eye(DIM, dtype=np.float32),
-        query_map=np.eye(DIM, dtype=np.float32),
-        query_shift=np.zeros(DIM, np.float32),
-    )
-    codes = fitted.encode(x, np.zeros((len(x), 16), np.float32))
-    left = np.square(fitted.decode(codes)).sum(axis=1) / 2 + fitted.constants(codes)
-    assert abs(float(left.mean())) < 0.1 * left.std() + 0.05
+def test_offsets_that_are_a_sum_over_bytes_are_found():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 256, (20_000, 3), dtype=np.uint8)
+    terms = rng.normal(size=(3, 256)).astype(np.float32)
+    targets = terms[np.arange(3), codes].sum(axis=1)
+    found = additive(targets, codes)
+    assert found.shape == (3, 256)
+    np.testing.assert_allclose(found[np.arange(3), codes].sum(axis=1), targets, atol=0.3)
+    assert np.abs(found[np.arange(3), codes].sum(axis=1) - targets).mean() < 0.05
 
 
 def test_tensors_and_back(head, features):
