@@ -29,7 +29,7 @@ A retention is a row's nDCG@10 over the float teacher's on the same documents an
 means over seeds, intervals are 95 % bootstrap intervals over queries. Every row is fitted on the
 documents that it is measured on, without queries or judgements, and scores without a float store.
 Heads stand by Hamming distance and by asymmetric scan (the query's logits or tables against every
-code, the 1,000 best of scan's then by their distances); FAISS's quantizers score all documents with
+code, the 500 best of scan's then by their distances); FAISS's quantizers score all documents with
 the float query (LSQ is fitted in fewer rounds the wider its codes are, for a round takes time in the
 cube of the width); sentence-transformers rescores the 400 nearest of its codes with the float query,
 as its own search does. Bytes are everything stored for one more document; what is fixed (model bytes)
@@ -38,7 +38,7 @@ _POOLED = """\
 The documents of all sets as one corpus, each set's queries with its own judgements (at most
 {most_queries:,} queries a set, a seeded sample). Rows are fitted once, on the pool; of more than 65,536
 documents PQ, OPQ, RQ and LSQ are fitted on a seeded sample of that many, ITQ on 100,000, rca and scan on
-100,000 and 200,000 of which those coded badly are likelier."""
+100,000 (scan at 32 bytes on 200,000) of which those coded badly are likelier."""
 _CURVE = """\
 Mean retention over the sets by size of the database. Each set's judged documents come first, then
 distractors from the pool in one seeded order. The queries are, in a seeded order, those whose judged

@@ -26,8 +26,9 @@ from llmhash.heads.error_sampling import mapped, rows_by_error
 from llmhash.heads.projection import itq_start
 from llmhash.heads.query_model import query_model, shrinkage_at
 
-# Documents that tables are fitted to at most.
-_FIT_ROWS = 200_000
+# Documents that tables are fitted to at most: so many a byte of a code, within bounds. More leave less of the
+# sample to small topics, fewer tell too little of the others where there are many tables.
+_ROWS_A_BYTE, _LEAST_ROWS, _MOST_ROWS = 6_250, 100_000, 200_000
 # Keeps the regression of the norms well posed where few documents take a value.
 _DAMPING = 1.0
 
@@ -56,7 +57,8 @@ def fit_scan(
     document_map = queries.share * whitening
     mean = mean_vector(features.documents)
     query_mean: FloatArray = mean if queries.shift is None else mean + queries.shift
-    rows = rows_by_error(features.documents, mean, document_map, _FIT_ROWS, seed)
+    most = min(max(_ROWS_A_BYTE * bits // 8, _LEAST_ROWS), _MOST_ROWS)
+    rows = rows_by_error(features.documents, mean, document_map, most, seed)
     white = mapped(features.documents[rows], mean, document_map)
     start = itq_start(white, bits, seed=seed)
     book = fit_codebook(white, start, parallel=0.0, pull=0.0, rows=len(white), seed=seed, progress=progress)

@@ -53,7 +53,7 @@ from llmhash.index.threads import run, thread_count
 
 #: Documents, the best by their tables' sums, of which a search finds the best by corrected scores; or as many
 #: as it is asked for, where that is more.
-CORRECTED = 1000
+CORRECTED = 500
 _TABLE_BYTES = 1 << 25  # Tables that a group of queries may hold.
 _TILE_WORDS = 1 << 13  # 64 KB of codes: they stay in the cache while a group of queries goes over them.
 # A thread should find this many bytes of code to look at, or waking it costs more than it saves.
