@@ -46,6 +46,7 @@ def fit_codebook(
     parallel: float,
     pull: float,
     rows: int | None = None,
+    rounds: int = _ROUNDS,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Codebook:
@@ -58,6 +59,7 @@ def fit_codebook(
         pull: Weight of the logits' signs, in units of the documents' mean squared distance from their mean
             over the logits' spread: 0 lets codes leave the signs wherever that lowers the error.
         rows: Documents that tables are fitted to at most, a seeded sample; None for 25,000.
+        rounds: How often tables are fitted to codes and codes found anew.
         seed: Of the sample of documents.
         progress: Called with (round, rounds, message).
     """
@@ -69,9 +71,9 @@ def fit_codebook(
     weights = np.array([parallel, pull * float(np.square(x).sum(axis=1).mean()) / spread], np.float32)
     tables, codes = residual_tables(x, logits, float(weights[1]))
     book = Codebook(tables, mean, weights)
-    for turn in range(_ROUNDS):
+    for turn in range(rounds):
         if progress is not None:
-            progress(turn + 1, _ROUNDS, "codebook")
+            progress(turn + 1, rounds, "codebook")
         codes = book.encode(sample, logits)
         book = replace(book, tables=_fit_tables(x, directions, codes, book, parallel))
     return book

@@ -29,6 +29,8 @@ from llmhash.heads.query_model import query_model, shrinkage_at
 # Documents that tables are fitted to at most: so many a byte of a code, within bounds. More leave less of the
 # sample to small topics, fewer tell too little of the others where there are many tables.
 _ROWS_A_BYTE, _LEAST_ROWS, _MOST_ROWS = 6_250, 100_000, 200_000
+# Rounds of fitting, times the bytes of a code: what a fit costs then hardly depends on the width.
+_ROUND_BUDGET, _LEAST_ROUNDS = 64, 3
 # Keeps the regression of the norms well posed where few documents take a value.
 _DAMPING = 1.0
 
@@ -61,16 +63,14 @@ def fit_scan(
     rows = rows_by_error(features.documents, mean, document_map, most, seed)
     white = mapped(features.documents[rows], mean, document_map)
     start = itq_start(white, bits, seed=seed)
-    book = fit_codebook(white, start, parallel=0.0, pull=0.0, rows=len(white), seed=seed, progress=progress)
-    codes = book.encode(white, np.zeros((len(white), bits), np.float32))
-    offsets = additive(-np.square(book.decode(codes)).sum(axis=1) / 2, codes)
+    tables, offsets = _fit_tables(white, start, seed, progress)
     weight: FloatArray = start.weight @ document_map
     return AffineHead(
         weight,
         start.bias - weight @ mean,
         query_bias=None if queries.shift is None else start.bias - weight @ query_mean,
         codebook=Codebook(
-            book.tables,
+            tables,
             mean=mean,
             weights=np.zeros(2, np.float32),
             offsets=offsets,
@@ -80,6 +80,18 @@ def fit_scan(
             query_shift=-whitening @ query_mean,
         ),
     )
+
+
+def _fit_tables(
+    x: FloatArray, start: AffineHead, seed: int, progress: Progress | None
+) -> tuple[FloatArray, FloatArray]:
+    """Tables float32 (m, 256, d) and offsets (m, 256) of mapped documents (n, d)."""
+    rounds = max(_LEAST_ROUNDS, _ROUND_BUDGET // (start.bits // 8))
+    book = fit_codebook(
+        x, start, parallel=0.0, pull=0.0, rows=len(x), rounds=rounds, seed=seed, progress=progress
+    )
+    codes = book.encode(x, np.zeros((len(x), start.bits), np.float32))
+    return book.tables, additive(-np.square(book.decode(codes)).sum(axis=1) / 2, codes)
 
 
 def additive(targets: FloatArray, codes: Bytes) -> FloatArray:

@@ -181,6 +181,13 @@ def test_sides_that_differ_have_means_of_their_own(features):
     assert there == pytest.approx(here, abs=0.03)
 
 
+@pytest.mark.parametrize(("bits", "rounds"), [(64, 8), (128, 4), (256, 3)])
+def test_narrow_codes_are_fitted_in_more_rounds(features, bits, rounds):
+    told = []
+    fit_scan(features, bits, progress=lambda *state: told.append(state))
+    assert [state[:2] for state in told] == [(turn + 1, rounds) for turn in range(rounds)]
+
+
 def test_offsets_that_are_a_sum_over_bytes_are_found():
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 256, (20_000, 3), dtype=np.uint8)
