@@ -29,8 +29,8 @@ from llmhash.heads.query_model import query_model, shrinkage_at
 # Documents that tables are fitted to at most: so many a byte of a code, within bounds. More leave less of the
 # sample to small topics, fewer tell too little of the others where there are many tables.
 _ROWS_A_BYTE, _LEAST_ROWS, _MOST_ROWS = 6_250, 100_000, 200_000
-# Rounds of fitting, times the bytes of a code: what a fit costs then hardly depends on the width.
-_ROUND_BUDGET, _LEAST_ROUNDS = 64, 3
+# Rounds of fitting, times the bytes of a code, within bounds: a fit then costs about the same at any width.
+_ROUND_BUDGET, _LEAST_ROUNDS, _MOST_ROUNDS = 64, 3, 8
 # Keeps the regression of the norms well posed where few documents take a value.
 _DAMPING = 1.0
 
@@ -86,7 +86,7 @@ def _fit_tables(
     x: FloatArray, start: AffineHead, seed: int, progress: Progress | None
 ) -> tuple[FloatArray, FloatArray]:
     """Tables float32 (m, 256, d) and offsets (m, 256) of mapped documents (n, d)."""
-    rounds = max(_LEAST_ROUNDS, _ROUND_BUDGET // (start.bits // 8))
+    rounds = min(max(_ROUND_BUDGET // (start.bits // 8), _LEAST_ROUNDS), _MOST_ROUNDS)
     book = fit_codebook(
         x, start, parallel=0.0, pull=0.0, rows=len(x), rounds=rounds, seed=seed, progress=progress
     )

@@ -181,7 +181,7 @@ def test_sides_that_differ_have_means_of_their_own(features):
     assert there == pytest.approx(here, abs=0.03)
 
 
-@pytest.mark.parametrize(("bits", "rounds"), [(64, 8), (128, 4), (256, 3)])
+@pytest.mark.parametrize(("bits", "rounds"), [(8, 8), (64, 8), (128, 4), (256, 3)])
 def test_narrow_codes_are_fitted_in_more_rounds(features, bits, rounds):
     told = []
     fit_scan(features, bits, progress=lambda *state: told.append(state))
