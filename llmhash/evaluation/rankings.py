@@ -107,16 +107,20 @@ class AsymmetricScan:
 
     def block(self, queries: slice) -> Block:
         """Scores of all codes, or of those that are corrected; equal codes get equal scores."""
-        asked = self.queries[queries]
-        if not isinstance(asked, TableQueries) or asked.correction is None:
-            return Block(asymmetric_scores(asked, self.documents.packed))
-        return Block(*asymmetric_search(asked, self.documents, min(CORRECTED, len(self.documents))))
+        return self._block(queries, CORRECTED)
 
     def best(self, queries: slice, count: int) -> NDArray[np.int64]:
         """The rows of the `count` best codes, int64 (q, count), lower ones first among equal scores."""
-        block = self.block(queries)
+        block = self._block(queries, max(count, CORRECTED))
         places = best_rows(block.values, count)
         return places if block.candidates is None else np.take_along_axis(block.candidates, places, axis=1)
+
+    def _block(self, queries: slice, corrected: int) -> Block:
+        """Scores of all codes, or of so many where they are corrected."""
+        asked = self.queries[queries]
+        if not isinstance(asked, TableQueries) or asked.correction is None:
+            return Block(asymmetric_scores(asked, self.documents.packed))
+        return Block(*asymmetric_search(asked, self.documents, min(corrected, len(self.documents))))
 
 
 @dataclass(frozen=True, eq=False)

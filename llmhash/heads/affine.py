@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,8 +106,9 @@ class AffineHead:
         """What scores codes for query features float32 (n, dim): their logits, or the codebook's tables."""
         if self.codebook is None:
             return self.query_logits(features)
-        tables = self.codebook.query_tables(features.astype(np.float32, copy=False))
-        return TableQueries(self.query_codes(features), tables, self.codebook.correction)
+        book, floats = self.codebook, features.astype(np.float32, copy=False)
+        points = None if book.local is None else book.query_points(floats)
+        return TableQueries(self.query_codes(features), book.query_tables(floats), book.correction, points)
 
     def _logits(self, features: FloatArray, side: str) -> FloatArray:
         refuse_wrong_width(features, self.dim)
@@ -125,7 +127,7 @@ class AffineHead:
             raise InputError(f"this head has {self.bits} bits; {bits} cannot be taken of them.")
         return replace(self, **{name: array[:bits] for name, array in self._maps().items()}, codebook=None)
 
-    def tensors(self) -> dict[str, FloatArray]:
+    def tensors(self) -> dict[str, NDArray[Any]]:
         """The arrays by name, as they are stored."""
         book = {} if self.codebook is None else self.codebook.tensors()
         return {**self._maps(), **{_CODEBOOK + name: array for name, array in book.items()}}
@@ -141,7 +143,7 @@ class AffineHead:
         return {name: array for name, array in named.items() if array is not None}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, NDArray[np.float32]]) -> AffineHead:
+    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> AffineHead:
         """The inverse of `tensors`.
 
         Raises:

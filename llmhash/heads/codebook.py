@@ -27,12 +27,17 @@ A codebook for the asymmetric scan alone maps documents by a matrix D, too, so t
 `(A q + a) . v - ||v||^2 / 2` but for what is the same for all documents. Offsets o of the bytes come near the
 last term where sums are to be compared; a correction makes up for the rest (see
 `llmhash.index.NormCorrection` and `llmhash.heads.scan`).
+
+Such a codebook may have local maps: the value of a code's first byte says which group a document is in, and
+the sum w of the other bytes' vectors is bent to `w + U_g D_g w` as the group's documents lie (see
+`llmhash.heads.local_maps`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,13 +45,19 @@ from numpy.typing import NDArray
 from llmhash.codes import Codes
 from llmhash.errors import InputError
 from llmhash.heads.base import FloatArray
-from llmhash.index import NormCorrection
+from llmhash.index import LocalMaps, NormCorrection
 
 Bytes = NDArray[np.uint8]
 
 #: float32 (256, 8): the bits of each byte value as plus and minus ones, the first bit first.
 SIGNS: FloatArray = Codes(np.arange(256, dtype=np.uint8)[:, None], 8).to_pm1(np.float32)
 
+# Arrays that are not float32.
+_DTYPES = {
+    "local_groups": np.dtype(np.uint8),
+    "local_down": np.dtype(np.float16),
+    "local_up": np.dtype(np.float16),
+}
 # Partial codes that the search keeps, times the bytes of a code: what a document costs then hardly depends on
 # the width. Wider codes lose less by a narrow beam.
 _BEAM_BUDGET, _LEAST_BEAM = 64, 2
@@ -66,6 +77,9 @@ class Codebook:
         weights: float32 (2,), `parallel` and `pull`; None likewise.
         offsets: float32 (m, 256), o, what each value of a byte adds to the score for any query; None for 0.
         document_map: float32 (d, d), D; None where x is the document as it is.
+        local_groups: uint8 (256,), the group of each value of the first byte; None where vectors are sums.
+        local_down: float16 (g, d, r), each group's D, transposed; None likewise.
+        local_up: float16 (g, r, d), each group's U, transposed; None likewise.
         query_mean: float32 (d,), what queries are centred on to be encoded as documents are; None where
             queries' codes are the signs of their logits.
         query_map: float32 (d, d), A; None where queries score documents as they are.
@@ -80,6 +94,9 @@ class Codebook:
     weights: FloatArray | None = None
     offsets: FloatArray | None = None
     document_map: FloatArray | None = None
+    local_groups: Bytes | None = None
+    local_down: NDArray[np.float16] | None = None
+    local_up: NDArray[np.float16] | None = None
     query_mean: FloatArray | None = None
     query_map: FloatArray | None = None
     query_shift: FloatArray | None = None
@@ -92,12 +109,16 @@ class Codebook:
         if values != 256:
             raise InputError(f"tables must be float32 (bytes, 256, dim), not {self.tables.shape}.")
         anchors = 0 if self.anchor_keys is None else len(self.anchor_keys)
+        groups, _, rank = (0, 0, 0) if self.local_down is None else self.local_down.shape
         shapes = {
             "tables": (width, 256, dim),
             "mean": (dim,),
             "weights": (2,),
             "offsets": (width, 256),
             "document_map": (dim, dim),
+            "local_groups": (256,),
+            "local_down": (groups, dim, rank),
+            "local_up": (groups, rank, dim),
             "query_mean": (dim,),
             "query_map": (dim, dim),
             "query_shift": (dim,),
@@ -106,16 +127,25 @@ class Codebook:
             "anchor_votes": (anchors, 8 * width),
         }
         for name, array in self.tensors().items():
-            if array.dtype != np.float32 or array.shape != shapes[name]:
-                raise InputError(f"{name} must be float32 {shapes[name]}, not {array.dtype} {array.shape}.")
+            dtype = _DTYPES.get(name, np.dtype(np.float32))
+            if array.dtype != dtype or array.shape != shapes[name]:
+                raise InputError(f"{name} must be {dtype} {shapes[name]}, not {array.dtype} {array.shape}.")
             if not np.isfinite(array).all():
                 raise InputError(f"{name} holds NaN or infinity; the fit diverged.")
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        """Raise `InputError` where an array lacks those that it needs."""
         if (self.mean is None) != (self.weights is None):
             raise InputError("a codebook has both a mean and weights, or neither.")
         if self.query_mean is not None and self.mean is None:
             raise InputError("a codebook with the queries' mean has the documents' too.")
         if self.document_map is not None and (self.mean is None or self.query_map is None):
             raise InputError("a codebook with a map of documents has their mean and a map of queries.")
+        if len({self.local_groups is None, self.local_down is None, self.local_up is None}) > 1:
+            raise InputError("a codebook's local maps have groups and two factors, or there are none.")
+        if self.local_groups is not None and self.document_map is None:
+            raise InputError("local maps belong to a codebook with a map of documents.")
         if (self.query_map is None) != (self.query_shift is None):
             raise InputError("a codebook has both a map and a shift of queries, or neither.")
         if len({self.anchor_keys is None, self.anchor_offsets is None, self.anchor_votes is None}) > 1:
@@ -153,6 +183,14 @@ class Codebook:
         return self.document_map is not None
 
     @cached_property
+    def local(self) -> LocalMaps | None:
+        """The maps of groups of documents, where there are some."""
+        if self.local_groups is None or self.local_down is None or self.local_up is None:
+            return None
+        down, up = self.local_down.astype(np.float32), self.local_up.astype(np.float32)
+        return LocalMaps(self.local_groups, down, up)
+
+    @cached_property
     def _squares(self) -> FloatArray:
         """Each entry's squared length, float32 (m, 256)."""
         squares: FloatArray = np.einsum("mad,mad->ma", self.tables, self.tables)
@@ -169,9 +207,9 @@ class Codebook:
         if not self.scan_only:
             return None
         offsets = np.zeros(self.tables.shape[:2], np.float32) if self.offsets is None else self.offsets
-        return NormCorrection(self.tables, offsets)
+        return NormCorrection(self.tables, offsets, self.local)
 
-    def tensors(self) -> dict[str, FloatArray]:
+    def tensors(self) -> dict[str, NDArray[Any]]:
         """The arrays by name, as they are stored."""
         named = {
             "tables": self.tables,
@@ -179,6 +217,9 @@ class Codebook:
             "weights": self.weights,
             "offsets": self.offsets,
             "document_map": self.document_map,
+            "local_groups": self.local_groups,
+            "local_down": self.local_down,
+            "local_up": self.local_up,
             "query_mean": self.query_mean,
             "query_map": self.query_map,
             "query_shift": self.query_shift,
@@ -202,6 +243,12 @@ class Codebook:
             return Codes.from_logits(logits).packed
         parallel, pull = (float(weight) for weight in self.weights)
         codes = np.empty((len(features), len(self.tables)), np.uint8)
+        if self.local is not None:
+            groups = self.local.groups[self._nearest_first(features, self.mean)]
+            for group in np.unique(groups):
+                rows = np.flatnonzero(groups == group)
+                codes[rows] = self._of_group(self.local, group).encode(features[rows], logits[rows])
+            return codes
         beam = max(_LEAST_BEAM, _BEAM_BUDGET // len(self.tables))
         step = max(1, _CELLS // (beam * max(256, self.dim)))
         # The products of all entries are worth making for many documents: each then takes one product with an
@@ -211,10 +258,41 @@ class Codebook:
         for start in range(0, len(features), step):
             part = slice(start, start + step)
             x, directions = centred(features[part], self.mean)
-            if self.document_map is not None:
-                x = x @ self.document_map.T
+            x = self._mapped(x)
             codes[part] = self._search(x, directions, pull * logits[part], parallel, beam, between)
         return codes
+
+    def _mapped(self, x: FloatArray) -> FloatArray:
+        """Centred documents where their vectors are: D x."""
+        if self.document_map is None:
+            return x
+        mapped: FloatArray = x @ self.document_map.T
+        return mapped
+
+    def _nearest_first(self, features: FloatArray, mean: FloatArray) -> Bytes:
+        """The value of the first byte whose vector is nearest, uint8 (n,), of features (n, d)."""
+        values = np.empty(len(features), np.uint8)
+        step = max(1, _CELLS // max(256, self.dim))
+        for start in range(0, len(features), step):
+            part = slice(start, start + step)
+            x = self._mapped(features[part] - mean)
+            values[part] = (self._squares[0] - 2 * (x @ self.tables[0].T)).argmin(axis=1)
+        return values
+
+    def _of_group(self, local: LocalMaps, group: int) -> _OneGroup:
+        """The codebook of a group's documents: its map applied, other groups' values out of reach."""
+        tables = self.tables.copy()
+        bent = (tables[1:].reshape(-1, self.dim) @ local.down[group]) @ local.up[group]
+        tables[1:] += bent.reshape(tables[1:].shape)
+        return _OneGroup(
+            tables,
+            mean=self.mean,
+            weights=self.weights,
+            document_map=self.document_map,
+            query_map=self.query_map,
+            query_shift=self.query_shift,
+            elsewhere=np.asarray(local.groups != group),
+        )
 
     def encode_queries(self, queries: FloatArray, logits: FloatArray) -> Bytes:
         """Codes of queries, found as the codebook says.
@@ -239,28 +317,39 @@ class Codebook:
             voted[part] += (weights @ self.anchor_votes) / weights.sum(axis=1, keepdims=True)
         return Codes.from_logits(voted).packed
 
+    def query_points(self, queries: FloatArray) -> FloatArray:
+        """What scores documents' vectors, float32 (q, d), of query features float32 (q, d): A q + a."""
+        if self.query_map is None or self.query_shift is None:
+            return queries
+        points: FloatArray = queries @ self.query_map.T + self.query_shift
+        return points
+
     def query_tables(self, queries: FloatArray) -> FloatArray:
         """T float32 (q, m, 256) of query features float32 (q, d)."""
         count, width = len(queries), len(self.tables)
-        if self.query_map is not None and self.query_shift is not None:
-            queries = queries @ self.query_map.T + self.query_shift
-        scores: FloatArray = queries @ self.tables.reshape(-1, self.dim).T
+        scores: FloatArray = self.query_points(queries) @ self.tables.reshape(-1, self.dim).T
         scores = scores.reshape(count, width, 256)
         return scores if self.offsets is None else scores + self.offsets
 
     def decode(self, codes: Bytes) -> FloatArray:
-        """Vectors v, float32 (n, d), of codes uint8 (n, m), or of their first bytes."""
+        """Vectors v, float32 (n, d), of codes uint8 (n, m)."""
         values = np.zeros((len(codes), self.dim), np.float32)
-        for table, byte in zip(self.tables, codes.T, strict=False):
+        for table, byte in zip(self.tables[1:], codes.T[1:], strict=True):
             values += table[byte]
+        if self.local is not None:
+            groups = self.local.groups[codes[:, 0]]
+            for group in np.unique(groups):
+                rows = np.flatnonzero(groups == group)
+                values[rows] += (values[rows] @ self.local.down[group]) @ self.local.up[group]
+        values += self.tables[0][codes[:, 0]]
         return values
 
     def constants(self, codes: Bytes) -> FloatArray:
-        """What offsets add up to, float32 (...), of codes uint8 (..., m), or of their first bytes."""
-        total = np.zeros(codes.shape[:-1], np.float32)
+        """What offsets add up to, float32 (n,), of codes uint8 (n, m)."""
+        total = np.zeros(len(codes), np.float32)
         if self.offsets is not None:
-            for byte in range(codes.shape[-1]):
-                total += self.offsets[byte][codes[..., byte]]
+            for offsets, byte in zip(self.offsets, codes.T, strict=True):
+                total += offsets[byte]
         return total
 
     def _search(
@@ -309,6 +398,19 @@ class Codebook:
             if between is None:
                 errors = errors[documents, parent] - table[value]
         return codes[:, 0]
+
+
+@dataclass(frozen=True, eq=False)
+class _OneGroup(Codebook):
+    """A codebook some of whose first byte's values, bool (256,), no document is to take."""
+
+    elsewhere: NDArray[np.bool_] | None = None
+
+    @cached_property
+    def _squares(self) -> FloatArray:
+        squares: FloatArray = np.einsum("mad,mad->ma", self.tables, self.tables)
+        squares[0, self.elsewhere] = np.inf
+        return squares
 
 
 def centred(features: FloatArray, mean: FloatArray) -> tuple[FloatArray, FloatArray]:

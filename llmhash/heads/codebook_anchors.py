@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from llmhash.binarize import estimator
 from llmhash.codes import Codes
 from llmhash.heads.affine import AffineHead
-from llmhash.heads.base import FloatArray
 from llmhash.heads.codebook import Codebook
 from llmhash.heads.codebook_choice import hamming_loss
 from llmhash.heads.ranking import QuerySet, Ranking
@@ -152,13 +151,16 @@ class _Anchors(nn.Module):
         """The head with these anchors, for queries that are neither in units nor centred."""
         keys = _SHARPNESS * self.keys.detach().double().cpu()
         offsets = self.offsets.detach().double().cpu() - keys @ ranking.query_mean.double().cpu()
-        anchors: dict[str, FloatArray] = {
-            "anchor_keys": (keys / ranking.unit).float().numpy(),
-            "anchor_offsets": offsets.float().numpy(),
-            "anchor_votes": self.votes.detach().cpu().numpy().copy(),
-        }
         book: Codebook | None = head.codebook
-        return replace(head, codebook=None if book is None else replace(book, **anchors))
+        if book is None:
+            return head
+        anchored = replace(
+            book,
+            anchor_keys=(keys / ranking.unit).float().numpy(),
+            anchor_offsets=offsets.float().numpy(),
+            anchor_votes=self.votes.detach().cpu().numpy().copy(),
+        )
+        return replace(head, codebook=anchored)
 
 
 def _centroids(documents: Tensor, signs: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -136,24 +136,53 @@ def _fit_tables(
     # Without the second term, `S' S` is all that many documents come to.
     together = _counts(codes) if not parallel and len(x) > _FEW * shape[0] else None
 
+    def image(step: FloatArray) -> FloatArray:
+        product = weighted(chosen @ step) if together is None else together @ step
+        return product + _PRIOR * step
+
     counts = np.asarray(chosen.sum(axis=0)).reshape(-1, 1)
-    scale = counts * np.float32(1 + parallel / shape[2]) + np.float32(_PRIOR)  # Jacobi preconditioner
-    tables = book.tables.reshape(-1, shape[2]).copy()
-    left = weighted(x - chosen @ tables) + _PRIOR * (prior - tables)
+    start = book.tables.reshape(-1, shape[2])
+    tables = conjugate_gradients(
+        image,
+        weighted(x - chosen @ start) + _PRIOR * (prior - start),
+        start,
+        counts * np.float32(1 + parallel / shape[2]) + np.float32(_PRIOR),
+        _CG_STEPS,
+    )
+    return tables.reshape(shape)
+
+
+def conjugate_gradients(
+    image: Callable[[FloatArray], FloatArray],
+    left: FloatArray,
+    start: FloatArray,
+    scale: FloatArray,
+    steps: int,
+) -> FloatArray:
+    """Solve a symmetric positive definite system for all columns together, float32 (n, d).
+
+    Args:
+        image: The system's product with a candidate.
+        left: What `start` leaves of the right-hand side.
+        start: Where to start.
+        scale: float32 (n, 1), the Jacobi preconditioner: about the system's diagonal.
+        steps: At most; few documents are solved in few.
+    """
+    solution = start.copy()
     scaled = left / scale
     step, reached = scaled.copy(), float((left * scaled).sum(dtype=np.float64))
     enough = _CG_TOLERANCE * reached
-    for _ in range(_CG_STEPS):
+    for _ in range(steps):
         if reached <= enough:
             break
-        image = (weighted(chosen @ step) if together is None else together @ step) + _PRIOR * step
-        length = np.float32(reached / float((step * image).sum(dtype=np.float64)))
-        tables += length * step
-        left -= length * image
+        product = image(step)
+        length = np.float32(reached / float((step * product).sum(dtype=np.float64)))
+        solution += length * step
+        left = left - length * product
         scaled = left / scale
         before, reached = reached, float((left * scaled).sum(dtype=np.float64))
         step = scaled + np.float32(reached / before) * step
-    return tables.reshape(shape)
+    return solution
 
 
 def _counts(codes: Bytes) -> FloatArray:

@@ -11,9 +11,15 @@ Distances need `||v||^2`, which no sum over bytes is. Other additive quantizers 
 (Babenko and Lempitsky 2014, "Additive Quantization for Extreme Vector Compression"). Here codes stay as
 short: the scan adds up what a regression on the bytes makes of it, and the best documents are then told apart
 by the norms of their vectors (see `llmhash.index.asymmetric_search`).
+
+The documents of a large corpus lie differently here and there: groups of them then have local maps, which
+have their part where the best documents are told apart, so that the scan itself costs nothing more (see
+`llmhash.heads.local_maps`).
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,6 +29,7 @@ from llmhash.heads.base import FloatArray, TrainingFeatures, mean_vector
 from llmhash.heads.codebook import Bytes, Codebook
 from llmhash.heads.codebook_fit import Progress, fit_codebook, membership
 from llmhash.heads.error_sampling import mapped, rows_by_error
+from llmhash.heads.local_maps import with_local_maps
 from llmhash.heads.projection import itq_start
 from llmhash.heads.query_model import query_model, shrinkage_at
 
@@ -31,6 +38,10 @@ from llmhash.heads.query_model import query_model, shrinkage_at
 _ROWS_A_BYTE, _LEAST_ROWS, _MOST_ROWS = 6_250, 100_000, 200_000
 # Rounds of fitting, times the bytes of a code, within bounds: a fit then costs about the same at any width.
 _ROUND_BUDGET, _LEAST_ROUNDS, _MOST_ROUNDS = 64, 3, 8
+# In a corpus of more documents than these, groups of them have local maps. Tables for all then take fewer
+# rounds, the least, and maps and tables together so many, times the bytes of a code, within bounds.
+_ALIKE = 100_000
+_LOCAL_BUDGET, _LEAST_LOCAL, _MOST_LOCAL = 32, 2, 4
 # Keeps the regression of the norms well posed where few documents take a value.
 _DAMPING = 1.0
 
@@ -63,35 +74,66 @@ def fit_scan(
     rows = rows_by_error(features.documents, mean, document_map, most, seed)
     white = mapped(features.documents[rows], mean, document_map)
     start = itq_start(white, bits, seed=seed)
-    tables, offsets = _fit_tables(white, start, seed, progress)
     weight: FloatArray = start.weight @ document_map
+    local = len(features.documents) > _ALIKE and bits > 8
+    rounds, bending = _rounds(bits // 8, local)
+    tell = _of_all(progress, rounds + bending)
+    book = Codebook(
+        _fit_tables(white, start, rounds, seed, tell),
+        mean=mean,
+        weights=np.zeros(2, np.float32),
+        document_map=document_map,
+        query_mean=None if local else query_mean,
+        query_map=whitening,
+        query_shift=-whitening @ query_mean,
+    )
+    sample = features.documents[rows]
+    if local:
+
+        def tell_more(turn: int) -> None:
+            tell(rounds + turn + 1, bending, "local maps")
+
+        book = with_local_maps(book, sample, white, bending, seed=seed, progress=tell_more)
     return AffineHead(
         weight,
         start.bias - weight @ mean,
         query_bias=None if queries.shift is None else start.bias - weight @ query_mean,
-        codebook=Codebook(
-            tables,
-            mean=mean,
-            weights=np.zeros(2, np.float32),
-            offsets=offsets,
-            document_map=document_map,
-            query_mean=query_mean,
-            query_map=whitening,
-            query_shift=-whitening @ query_mean,
-        ),
+        codebook=_with_offsets(book, sample),
     )
 
 
-def _fit_tables(
-    x: FloatArray, start: AffineHead, seed: int, progress: Progress | None
-) -> tuple[FloatArray, FloatArray]:
-    """Tables float32 (m, 256, d) and offsets (m, 256) of mapped documents (n, d)."""
-    rounds = min(max(_ROUND_BUDGET // (start.bits // 8), _LEAST_ROUNDS), _MOST_ROUNDS)
-    book = fit_codebook(
+def _rounds(width: int, local: bool) -> tuple[int, int]:
+    """Rounds in which tables of codes of so many bytes are fitted, and rounds with local maps."""
+    if not local:
+        return min(max(_ROUND_BUDGET // width, _LEAST_ROUNDS), _MOST_ROUNDS), 0
+    return _LEAST_ROUNDS, min(max(_LOCAL_BUDGET // width, _LEAST_LOCAL), _MOST_LOCAL)
+
+
+def _of_all(progress: Progress | None, rounds: int) -> Progress:
+    """Tells of so many rounds, whatever a part of them takes for their number."""
+
+    def tell(turn: int, _: int, message: str) -> None:
+        if progress is not None:
+            progress(turn, rounds, message)
+
+    return tell
+
+
+def _fit_tables(x: FloatArray, start: AffineHead, rounds: int, seed: int, progress: Progress) -> FloatArray:
+    """Tables float32 (m, 256, d) of mapped documents (n, d)."""
+    tables = fit_codebook(
         x, start, parallel=0.0, pull=0.0, rows=len(x), rounds=rounds, seed=seed, progress=progress
-    )
-    codes = book.encode(x, np.zeros((len(x), start.bits), np.float32))
-    return book.tables, additive(-np.square(book.decode(codes)).sum(axis=1) / 2, codes)
+    ).tables.copy()
+    tables[0] += mean_vector(
+        x
+    )  # The fit is about the sample's, and documents coded badly are off the middle.
+    return tables
+
+
+def _with_offsets(book: Codebook, documents: FloatArray) -> Codebook:
+    """The codebook with offsets: sums over bytes near the norms of what documents' codes stand for."""
+    codes = book.encode(documents, np.zeros((len(documents), book.bits), np.float32))
+    return replace(book, offsets=additive(-np.square(book.decode(codes)).sum(axis=1) / 2, codes))
 
 
 def additive(targets: FloatArray, codes: Bytes) -> FloatArray:

@@ -2,7 +2,7 @@
 
 from llmhash.index.approximate import recall_against_exact
 from llmhash.index.asymmetric import asymmetric_scores, asymmetric_search, rescore
-from llmhash.index.asymmetric_queries import AsymmetricQueries, NormCorrection, TableQueries
+from llmhash.index.asymmetric_queries import AsymmetricQueries, LocalMaps, NormCorrection, TableQueries
 from llmhash.index.base import NO_DISTANCE, NO_KEY, Index, RangeIndex
 from llmhash.index.engines import ENGINES, EXACT_ENGINES, check_engine, choose_engine, load_index, make_index
 from llmhash.index.faiss import FaissIndex
@@ -21,6 +21,7 @@ __all__ = [
     "FlatIndex",
     "HashTableIndex",
     "Index",
+    "LocalMaps",
     "MihIndex",
     "NormCorrection",
     "RangeIndex",

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,9 @@ from llmhash.index.tables import (
     scores_of,
 )
 from llmhash.index.threads import run, thread_count
+
+if TYPE_CHECKING:
+    from llmhash.index.norms import Corrections
 
 #: Documents, the best by their tables' sums, of which a search finds the best by corrected scores; or as many
 #: as it is asked for, where that is more.
@@ -93,9 +97,8 @@ def asymmetric_scores(
         ],
         threads,
     )
-    correction = _correction_of(asked)
-    if correction is not None:
-        out += _corrections(correction, documents, threads)
+    if isinstance(asked, TableQueries) and asked.correction is not None:
+        _correct_all(asked, asked.correction, documents, out, threads)
     return out
 
 
@@ -163,7 +166,7 @@ def asymmetric_search(
     asked, documents = _checked(queries, packed)
     allowed = allowed_rows(allow, len(documents))
     threads = _useful_threads(threads, len(asked) * documents.size)
-    if _correction_of(asked) is None:
+    if not isinstance(asked, TableQueries) or asked.correction is None:
         return _best(asked, documents, check_k(k), allowed, threads)
     _, rows = _best(asked, documents, max(check_k(k), CORRECTED), allowed, threads)
     return _corrected(asked, documents, rows, k, threads)
@@ -211,24 +214,32 @@ def _checked(queries: AsymmetricQueries, packed: Codes | Bytes) -> tuple[Checked
     return asked, np.ascontiguousarray(check_codes(packed, bits_of(asked)).packed)
 
 
-def _correction_of(queries: CheckedQueries) -> NormCorrection | None:
-    return queries.correction if isinstance(queries, TableQueries) else None
-
-
-def _corrections(correction: NormCorrection, documents: Bytes, threads: int) -> Floats:
-    """The corrections of all documents, float32 (n,)."""
+def _correct_all(
+    queries: TableQueries, correction: NormCorrection, documents: Bytes, scores: Floats, threads: int
+) -> None:
+    """Add the corrections of all documents to their scores, float32 (q, n)."""
     from llmhash.index.norms import correct_all  # Loads numba.
 
-    out = np.empty(len(documents), np.float32)
-    vectors, offsets = frozen(correction.vectors), frozen(correction.offsets)
+    arrays, points = _correction_arrays(queries, correction)
     run(
         [
-            partial(correct_all, frozen(documents), start, stop, vectors, offsets, out)
+            partial(correct_all, frozen(documents), start, stop, arrays, points, scores)
             for start, stop in pairwise(row_bounds(len(documents), 1, threads))
         ],
         threads,
     )
-    return out
+
+
+def _correction_arrays(queries: TableQueries, correction: NormCorrection) -> tuple[Corrections, Floats]:
+    """A correction and the queries' points as kernels take them, empty where there is none of a kind."""
+    from llmhash.index.norms import in_lanes  # Loads numba.
+
+    local = correction.local
+    groups = np.empty(0, np.uint8) if local is None else local.groups
+    down, up = (np.empty((0, 0, 0), np.float32),) * 2 if local is None else (local.down, local.up)
+    points = np.empty((0, 0), np.float32) if queries.points is None else in_lanes(queries.points)
+    vectors, offsets = frozen(correction.vectors), frozen(correction.offsets)
+    return (vectors, offsets, frozen(groups), frozen(down), frozen(up)), frozen(points)
 
 
 def _corrected(
@@ -259,9 +270,8 @@ def _rescore(queries: CheckedQueries, documents: Bytes, rows: Rows) -> Floats:
     out = np.empty(rows.shape, np.float32)
     documents, rows, tables = frozen(documents), frozen(rows), frozen(score_tables(queries))
     score_rows(documents, rows, tables, largest_score(queries), out)
-    correction = _correction_of(queries)
-    if correction is not None:
-        correct_rows(documents, rows, frozen(correction.vectors), frozen(correction.offsets), out)
+    if isinstance(queries, TableQueries) and queries.correction is not None:
+        correct_rows(documents, rows, *_correction_arrays(queries, queries.correction), out)
     return out
 
 

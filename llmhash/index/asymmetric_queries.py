@@ -18,16 +18,56 @@ _MOST = float(np.finfo(np.float32).max) / 2
 
 
 @dataclass(frozen=True, eq=False)
+class LocalMaps:
+    """How documents depart from the sum of their bytes' vectors, group by group.
+
+    The value of a document's first byte says which group it is in. With w the sum of the vectors of its other
+    bytes and U and D the group's factors, the document stands for `C_1[a_1] + w + U D w` in place of
+    `C_1[a_1] + w`, C_1[a_1] being its first byte's own vector.
+
+    Attributes:
+        groups: uint8 (256,), the group of each value of the first byte.
+        down: float32 (g, d, r), the transposed D of each group.
+        up: float32 (g, r, d), the transposed U.
+
+    Raises:
+        InputError: The arrays are not of those shapes, or not finite, or a group has no map.
+    """
+
+    groups: NDArray[np.uint8]
+    down: NDArray[np.float32]
+    up: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        count, dim, rank = self.down.shape if self.down.ndim == 3 else (0, 0, 0)
+        shapes = {"groups": (BYTE_VALUES,), "down": (count, dim, rank), "up": (count, rank, dim)}
+        for name, array in (("groups", self.groups), ("down", self.down), ("up", self.up)):
+            dtype = np.uint8 if name == "groups" else np.float32
+            if array.dtype != dtype or array.shape != shapes[name] or not array.size:
+                raise InputError(
+                    f"the {name} of local maps are {np.dtype(dtype).name} {shapes[name]}, "
+                    f"not {array.dtype} {array.shape}."
+                )
+            if not np.isfinite(array).all():
+                raise InputError(f"the {name} of local maps hold NaN or infinity: the codebook is broken.")
+            object.__setattr__(self, name, np.ascontiguousarray(array))
+        if self.groups.max() >= count:
+            raise InputError(f"there are {count} local maps, and none for group {self.groups.max()}.")
+
+
+@dataclass(frozen=True, eq=False)
 class NormCorrection:
-    """What turns sums of tables' entries into distances: it depends on a document's code alone.
+    """What turns sums of tables' entries into distances: it depends on a document's code, and on its map.
 
     Where a document stands for the sum v of one vector a byte, a query q is nearest where
     `q . v - ||v||^2 / 2` is largest, and `||v||^2` is no sum over bytes. Tables may hold offsets o that come
-    near it; the correction `-(||v||^2 / 2 + sum_j o_j)` is what they miss.
+    near it; the correction `-(||v||^2 / 2 + sum_j o_j)` is what they miss. Where maps bend v, it is also
+    their share of `q . v`.
 
     Attributes:
         vectors: float32 (bytes, 256, d), what each value of each byte stands for.
         offsets: float32 (bytes, 256), what is in the tables for the norm's sake already.
+        local: The maps of groups of documents; None where v is the sum.
 
     Raises:
         InputError: The arrays are not finite numbers of those shapes.
@@ -35,6 +75,7 @@ class NormCorrection:
 
     vectors: NDArray[np.float32]
     offsets: NDArray[np.float32]
+    local: LocalMaps | None = None
 
     def __post_init__(self) -> None:
         for name, array, axes in (("vectors", self.vectors, 3), ("offsets", self.offsets, 2)):
@@ -50,6 +91,15 @@ class NormCorrection:
             raise InputError(
                 f"a correction has vectors for {len(self.vectors)} bytes and offsets for {len(self.offsets)}."
             )
+        if self.local is not None and self.local.down.shape[1] != self.dim:
+            raise InputError(
+                f"local maps of {self.local.down.shape[1]} dimensions do not fit vectors of {self.dim}."
+            )
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of the vectors."""
+        return int(self.vectors.shape[2])
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,15 +115,18 @@ class TableQueries:
         codes: The q queries' own: for Hamming candidates, and for ties of the score.
         tables: float32 (q, ceil(bits / 8), 256), finite: what each value of each byte adds to the score.
         correction: What is added to a document's score beside; None for nothing.
+        points: float32 (q, d), the queries in the space of the correction's vectors; None where it has no
+            local maps, which alone ask for them.
 
     Raises:
         InputError: The tables are not of that kind and shape, or their largest entries add up to more than
-            1.7e38, or the correction is for codes of another width.
+            1.7e38, or the correction is for codes of another width, or the points do not fit it.
     """
 
     codes: Codes
     tables: NDArray[np.float32]
     correction: NormCorrection | None = None
+    points: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         tables = np.asarray(self.tables)
@@ -92,7 +145,20 @@ class TableQueries:
             raise InputError(
                 f"a correction for {len(self.correction.vectors)} bytes does not fit codes of {shape[1]}."
             )
+        self._check_points()
         object.__setattr__(self, "tables", np.ascontiguousarray(tables))
+
+    def _check_points(self) -> None:
+        local = self.correction is not None and self.correction.local is not None
+        if (self.points is None) == local:
+            raise InputError("queries have points where their correction has local maps, and only there.")
+        if self.points is None or self.correction is None:
+            return
+        shape = (len(self.codes), self.correction.dim)
+        if self.points.dtype != np.float32 or self.points.shape != shape:
+            raise InputError(f"points must be float32 {shape}, not {self.points.dtype} {self.points.shape}.")
+        if not np.isfinite(self.points).all():
+            raise InputError("points hold NaN or infinity: the features or the codebook are broken.")
 
     @property
     def bits(self) -> int:
@@ -103,7 +169,8 @@ class TableQueries:
         return len(self.codes)
 
     def __getitem__(self, part: slice | NDArray[Any]) -> TableQueries:
-        return TableQueries(self.codes[part], self.tables[part], self.correction)
+        points = None if self.points is None else self.points[part]
+        return TableQueries(self.codes[part], self.tables[part], self.correction, points)
 
 
 #: Logits, float (q, bits), or tables.

@@ -144,6 +144,15 @@ def test_the_best_of_a_scan_are_rows_of_the_corpus(corrected):
     np.testing.assert_array_equal(np.sort(rescored.candidates, axis=1), np.sort(expected, axis=1))
 
 
+def test_as_many_candidates_as_asked_for_are_corrected(corrected, monkeypatch):
+    monkeypatch.setattr("llmhash.index.asymmetric.CORRECTED", 5)
+    monkeypatch.setattr("llmhash.evaluation.rankings.CORRECTED", 5)
+    queries, documents = corrected
+    best = AsymmetricScan(queries, documents).best(slice(0, 6), 7)
+    _, rows = asymmetric_search(queries, documents, 7)
+    np.testing.assert_array_equal(np.sort(best, axis=1), np.sort(rows, axis=1))
+
+
 def test_distances_rank_alike_whether_ties_are_open_or_ordered():
     distances = np.array([[3, 1, 3, 0]], dtype=np.uint16)
     judgements = Judgements.from_rows(np.array([[0, 3]]))

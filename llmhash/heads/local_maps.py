@@ -1,0 +1,157 @@
+"""Local maps of an additive codebook: groups of documents bend what their bytes stand for to how they lie.
+
+Tables fitted to a large corpus are a compromise between its topics. A code's first byte is enough to know
+roughly where a document is, and what is left of documents there lies otherwise than elsewhere: locally
+optimized product quantization (Kalantidis and Avrithis, CVPR 2014) has a rotation for each cell. Here the
+values of the first byte are grouped, and each group has one map `w -> w + U D w` of low rank for the sum w of
+what the other bytes stand for. It costs no bits: first bytes are stored anyway. Maps and tables are fitted in
+turns, each a linear least squares problem while the other stands still, and codes are found anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmhash.heads.base import FloatArray
+from llmhash.heads.codebook import Bytes, Codebook
+from llmhash.heads.codebook_fit import conjugate_gradients, membership
+from llmhash.index import LocalMaps
+
+# Groups of values of the first byte, and the rank of their maps.
+_GROUPS, _RANK = 32, 128
+# How many documents the identity weighs as much as in a group's map, and a table's entry as it was.
+_MAP_PRIOR, _ENTRY_PRIOR = 100.0, 2.0
+# Of what is missed, for sums that are all about the same.
+_LEAST_RIDGE = 1e-6
+# Of conjugate gradients, for tables that start near where they end.
+_STEPS = 8
+
+Factors = tuple[NDArray[np.float16], NDArray[np.float16]]
+
+
+def with_local_maps(
+    book: Codebook,
+    documents: FloatArray,
+    x: FloatArray,
+    rounds: int,
+    *,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Codebook:
+    """The codebook with maps for groups of documents, and tables that fit them.
+
+    Args:
+        book: For the scan alone, with neither offsets nor maps.
+        documents: float32 (n, d), what maps and tables are fitted to: more than a few hundred for each group.
+        x: float32 (n, d), the same, centred and mapped: what vectors are to come near.
+        rounds: How often maps and tables are fitted to codes and codes found anew.
+        seed: Of the groups.
+        progress: Called with the round, from 0 on.
+    """
+    blind = np.zeros((len(x), book.bits), np.float32)
+    codes = book.encode(documents, blind)
+    groups = _grouped(book.tables[0], np.bincount(codes[:, 0], minlength=256), seed)
+    for turn in range(rounds):
+        if progress is not None:
+            progress(turn)
+        order, bounds = _by_group(groups[codes[:, 0]], int(groups.max()) + 1)
+        down, up = _fit_maps(x[order], codes[order], bounds, book)
+        local = LocalMaps(groups, down.astype(np.float32), up.astype(np.float32))
+        tables = _fit_tables(x[order], codes[order], bounds, book.tables, local)
+        book = replace(book, tables=tables, local_groups=groups, local_down=down, local_up=up)
+        codes = book.encode(documents, blind)
+    return book
+
+
+def _grouped(entries: FloatArray, counts: NDArray[np.int64], seed: int) -> Bytes:
+    """The group of each value of the first byte, uint8 (256,): k-means of its entries (256, d), weighted."""
+    import warnings
+
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # Fewer distinct entries than groups.
+        means = KMeans(_GROUPS, n_init=4, random_state=seed).fit(entries, sample_weight=counts + 1)
+    _, groups = np.unique(means.labels_, return_inverse=True)
+    named: Bytes = groups.astype(np.uint8)
+    return named
+
+
+def _by_group(groups: Bytes, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of documents, group after group, and where each group starts and the last ends."""
+    sizes = np.bincount(groups, minlength=count)
+    return np.argsort(groups, kind="stable"), np.concatenate([[0], np.cumsum(sizes)])
+
+
+def _fit_maps(x: FloatArray, codes: Bytes, bounds: NDArray[np.int64], book: Codebook) -> Factors:
+    """Each group's factors, float16 (g, d, r) and (g, r, d), of documents x (n, d) in order of group."""
+    count, dim = len(bounds) - 1, book.dim
+    rank = min(_RANK, dim)
+    down, up = np.zeros((count, dim, rank), np.float16), np.zeros((count, rank, dim), np.float16)
+    for group in range(count):
+        part = slice(bounds[group], bounds[group + 1])
+        sums, left = np.zeros_like(x[part]), x[part] - book.tables[0][codes[part, 0]]
+        for table, byte in zip(book.tables[1:], codes[part, 1:].T, strict=True):
+            sums += table[byte]
+        if sums.any():
+            down[group], up[group] = _reduced_rank_map(sums, left - sums, rank)
+    return down, up
+
+
+def _reduced_rank_map(sums: FloatArray, missing: FloatArray, rank: int) -> tuple[FloatArray, FloatArray]:
+    """Factors (d, r) and (r, d) whose product takes sums (n, d) nearest to what they miss (n, d).
+
+    Reduced rank regression (Izenman 1975): the ridge regression's map, on the principal directions of what
+    it makes of the sums.
+    """
+    sums, missing = sums - sums.mean(axis=0), missing - missing.mean(axis=0)
+    gram = sums.T @ sums
+    variance = float(np.trace(gram)) / len(gram) / len(sums)
+    ridge = _MAP_PRIOR * variance + _LEAST_RIDGE * float(np.square(missing).sum()) / len(gram)
+    if not ridge:
+        return np.zeros((len(gram), rank), np.float32), np.zeros((rank, len(gram)), np.float32)
+    full = np.linalg.solve(gram + np.float32(ridge) * np.eye(len(gram), dtype=np.float32), sums.T @ missing)
+    _, axes = np.linalg.eigh(full.T @ gram @ full)
+    kept = axes[:, ::-1][:, :rank]
+    return full @ kept, kept.T
+
+
+def _fit_tables(
+    x: FloatArray, codes: Bytes, bounds: NDArray[np.int64], tables: FloatArray, local: LocalMaps
+) -> FloatArray:
+    """Tables of least squared error, float32 (m, 256, d), for given codes and maps, near the present ones."""
+    first, others = (membership(part.astype(np.int64)) for part in (codes[:, :1], codes[:, 1:]))
+    first_t, others_t = first.T.tocsr(), others.T.tocsr()
+    parts = [slice(start, stop) for start, stop in pairwise(bounds)]
+
+    def vectors(tables: FloatArray) -> FloatArray:
+        sums: FloatArray = others @ tables[256:]
+        for part, down, up in zip(parts, local.down, local.up, strict=True):
+            sums[part] += (sums[part] @ down) @ up
+        sums += first @ tables[:256]
+        return sums
+
+    def gathered(rows: FloatArray) -> FloatArray:
+        bent = rows.copy()
+        for part, down, up in zip(parts, local.down, local.up, strict=True):
+            bent[part] += (rows[part] @ up.T) @ down.T
+        both: FloatArray = np.concatenate([first_t @ rows, others_t @ bent])
+        return both
+
+    width, _, dim = tables.shape
+    start = tables.reshape(-1, dim)
+    counts = np.bincount((codes + 256 * np.arange(width)).ravel(), minlength=len(start))
+    fitted = conjugate_gradients(
+        lambda step: gathered(vectors(step)) + np.float32(_ENTRY_PRIOR) * step,
+        gathered(x - vectors(start)),
+        start,
+        counts[:, None].astype(np.float32) + np.float32(_ENTRY_PRIOR),
+        _STEPS,
+    )
+    return fitted.reshape(tables.shape)
