@@ -109,7 +109,8 @@ class Codebook:
         if values != 256:
             raise InputError(f"tables must be float32 (bytes, 256, dim), not {self.tables.shape}.")
         anchors = 0 if self.anchor_keys is None else len(self.anchor_keys)
-        groups, _, rank = (0, 0, 0) if self.local_down is None else self.local_down.shape
+        down = self.local_down
+        groups, _, rank = (0, 0, 0) if down is None or down.ndim != 3 else down.shape
         shapes = {
             "tables": (width, 256, dim),
             "mean": (dim,),
@@ -144,6 +145,9 @@ class Codebook:
             raise InputError("a codebook with a map of documents has their mean and a map of queries.")
         if len({self.local_groups is None, self.local_down is None, self.local_up is None}) > 1:
             raise InputError("a codebook's local maps have groups and two factors, or there are none.")
+        groups, maps = self.local_groups, self.local_down
+        if groups is not None and maps is not None and groups.max() >= len(maps):
+            raise InputError("a group of a codebook's local maps has none.")
         if self.local_groups is not None and self.document_map is None:
             raise InputError("local maps belong to a codebook with a map of documents.")
         if (self.query_map is None) != (self.query_shift is None):

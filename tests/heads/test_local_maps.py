@@ -196,6 +196,8 @@ def test_progress_counts_all_rounds(features, monkeypatch):
     [
         ({"local_up": None}, "local maps have groups and two factors, or there are none"),
         ({"local_down": np.zeros((1, DIM, 2), np.float32)}, "local_down must be float16"),
+        ({"local_down": np.zeros((1, DIM), np.float16)}, "local_down must be float16"),
+        ({"local_groups": np.full(256, TOPICS, np.uint8)}, "a group of a codebook's local maps has none"),
         ({"document_map": None}, "local maps belong to a codebook with a map of documents"),
     ],
 )
