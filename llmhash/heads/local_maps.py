@@ -49,7 +49,7 @@ def with_local_maps(
         book: For the scan alone, with neither offsets nor maps.
         documents: float32 (n, d), what maps and tables are fitted to: more than a few hundred for each group.
         x: float32 (n, d), the same, centred and mapped: what vectors are to come near.
-        rounds: How often maps and tables are fitted to codes and codes found anew.
+        rounds: How often codes are found anew, and maps and tables fitted to them.
         seed: Of the groups.
         progress: Called with the round, from 0 on.
     """
@@ -59,12 +59,13 @@ def with_local_maps(
     for turn in range(rounds):
         if progress is not None:
             progress(turn)
+        if turn:
+            codes = book.encode(documents, blind)
         order, bounds = _by_group(groups[codes[:, 0]], int(groups.max()) + 1)
         down, up = _fit_maps(x[order], codes[order], bounds, book)
         local = LocalMaps(groups, down.astype(np.float32), up.astype(np.float32))
         tables = _fit_tables(x[order], codes[order], bounds, book.tables, local)
         book = replace(book, tables=tables, local_groups=groups, local_down=down, local_up=up)
-        codes = book.encode(documents, blind)
     return book
 
 
