@@ -29,7 +29,7 @@ last term where sums are to be compared; a correction makes up for the rest (see
 `llmhash.index.NormCorrection` and `llmhash.heads.scan`).
 
 Such a codebook may have local maps: the value of a code's first byte says which group a document is in, and
-the sum w of the other bytes' vectors is bent to `w + U_g D_g w` as the group's documents lie (see
+the sum w of the other bytes' vectors is bent to `w + U_g P_g w` as the group's documents lie (see
 `llmhash.heads.local_maps`).
 """
 
@@ -78,7 +78,7 @@ class Codebook:
         offsets: float32 (m, 256), o, what each value of a byte adds to the score for any query; None for 0.
         document_map: float32 (d, d), D; None where x is the document as it is.
         local_groups: uint8 (256,), the group of each value of the first byte; None where vectors are sums.
-        local_down: float16 (g, d, r), each group's D, transposed; None likewise.
+        local_down: float16 (g, d, r), each group's P, transposed; None likewise.
         local_up: float16 (g, r, d), each group's U, transposed; None likewise.
         query_mean: float32 (d,), what queries are centred on to be encoded as documents are; None where
             queries' codes are the signs of their logits.

@@ -3,7 +3,7 @@
 Tables fitted to a large corpus are a compromise between its topics. A code's first byte is enough to know
 roughly where a document is, and what is left of documents there lies otherwise than elsewhere: locally
 optimized product quantization (Kalantidis and Avrithis, CVPR 2014) has a rotation for each cell. Here the
-values of the first byte are grouped, and each group has one map `w -> w + U D w` of low rank for the sum w of
+values of the first byte are grouped, and each group has one map `w -> w + U P w` of low rank for the sum w of
 what the other bytes stand for. It costs no bits: first bytes are stored anyway. Maps and tables are fitted in
 turns, each a linear least squares problem while the other stands still, and codes are found anew.
 """

@@ -124,9 +124,8 @@ def _fit_tables(x: FloatArray, start: AffineHead, rounds: int, seed: int, progre
     tables = fit_codebook(
         x, start, parallel=0.0, pull=0.0, rows=len(x), rounds=rounds, seed=seed, progress=progress
     ).tables.copy()
-    tables[0] += mean_vector(
-        x
-    )  # The fit is about the sample's, and documents coded badly are off the middle.
+    # The fit is about the sample's mean, and documents drawn for coding badly are off the middle of all.
+    tables[0] += mean_vector(x)
     return tables
 
 

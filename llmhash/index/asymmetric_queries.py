@@ -22,12 +22,12 @@ class LocalMaps:
     """How documents depart from the sum of their bytes' vectors, group by group.
 
     The value of a document's first byte says which group it is in. With w the sum of the vectors of its other
-    bytes and U and D the group's factors, the document stands for `C_1[a_1] + w + U D w` in place of
+    bytes and U and P the group's factors, the document stands for `C_1[a_1] + w + U P w` in place of
     `C_1[a_1] + w`, C_1[a_1] being its first byte's own vector.
 
     Attributes:
         groups: uint8 (256,), the group of each value of the first byte.
-        down: float32 (g, d, r), the transposed D of each group.
+        down: float32 (g, d, r), the transposed P of each group.
         up: float32 (g, r, d), the transposed U.
 
     Raises:
