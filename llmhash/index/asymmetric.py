@@ -53,7 +53,7 @@ from llmhash.index.tables import (
 from llmhash.index.threads import run, thread_count
 
 if TYPE_CHECKING:
-    from llmhash.index.norms import Corrections
+    from llmhash.index.corrections import Corrections
 
 #: Documents, the best by their tables' sums, of which a search finds the best by corrected scores; or as many
 #: as it is asked for, where that is more.
@@ -218,7 +218,7 @@ def _correct_all(
     queries: TableQueries, correction: NormCorrection, documents: Bytes, scores: Floats, threads: int
 ) -> None:
     """Add the corrections of all documents to their scores, float32 (q, n)."""
-    from llmhash.index.norms import correct_all  # Loads numba.
+    from llmhash.index.corrections import correct_all  # Loads numba.
 
     arrays, points = _correction_arrays(queries, correction)
     run(
@@ -232,7 +232,7 @@ def _correct_all(
 
 def _correction_arrays(queries: TableQueries, correction: NormCorrection) -> tuple[Corrections, Floats]:
     """A correction and the queries' points as kernels take them, empty where there is none of a kind."""
-    from llmhash.index.norms import in_lanes  # Loads numba.
+    from llmhash.index.corrections import in_lanes  # Loads numba.
 
     local = correction.local
     groups = np.empty(0, np.uint8) if local is None else local.groups
@@ -264,8 +264,8 @@ def _corrected(
 
 def _rescore(queries: CheckedQueries, documents: Bytes, rows: Rows) -> Floats:
     """The scores of each query's own rows, float32 (q, c), -inf where the row is -1."""
-    from llmhash.index.lookup import score_rows  # Loads numba.
-    from llmhash.index.norms import correct_rows
+    from llmhash.index.corrections import correct_rows  # Loads numba.
+    from llmhash.index.lookup import score_rows
 
     out = np.empty(rows.shape, np.float32)
     documents, rows, tables = frozen(documents), frozen(rows), frozen(score_tables(queries))
