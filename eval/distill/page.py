@@ -37,8 +37,8 @@ stands beside it."""
 _POOLED = """\
 The documents of all sets as one corpus, each set's queries with its own judgements (at most
 {most_queries:,} queries a set, a seeded sample). Rows are fitted once, on the pool; of more than 65,536
-documents PQ, OPQ, RQ and LSQ are fitted on a seeded sample of that many, ITQ on 100,000, rca and scan on
-100,000 (scan at 32 bytes on 200,000) of which those coded badly are likelier."""
+documents PQ, OPQ, RQ and LSQ are fitted on a seeded sample of that many, ITQ and rca on 100,000, scan on
+200,000. Of rca's and scan's, those coded badly are likelier."""
 _CURVE = """\
 Mean retention over the sets by size of the database. Each set's judged documents come first, then
 distractors from the pool in one seeded order. The queries are, in a seeded order, those whose judged

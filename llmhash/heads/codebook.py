@@ -55,8 +55,8 @@ SIGNS: FloatArray = Codes(np.arange(256, dtype=np.uint8)[:, None], 8).to_pm1(np.
 # Arrays that are not float32.
 _DTYPES = {
     "local_groups": np.dtype(np.uint8),
-    "local_down": np.dtype(np.float16),
-    "local_up": np.dtype(np.float16),
+    "local_down": np.dtype(np.int8),
+    "local_up": np.dtype(np.int8),
 }
 # Partial codes that the search keeps, times the bytes of a code: what a document costs then hardly depends on
 # the width. Wider codes lose less by a narrow beam.
@@ -78,8 +78,9 @@ class Codebook:
         offsets: float32 (m, 256), o, what each value of a byte adds to the score for any query; None for 0.
         document_map: float32 (d, d), D; None where x is the document as it is.
         local_groups: uint8 (256,), the group of each value of the first byte; None where vectors are sums.
-        local_down: float16 (g, d, r), each group's P, transposed; None likewise.
-        local_up: float16 (g, r, d), each group's U, transposed; None likewise.
+        local_down: int8 (g, d, r), each group's P, transposed; None likewise.
+        local_up: int8 (g, r, d), each group's U, transposed and divided by the scales; None likewise.
+        local_scales: float32 (g, r), of each group's U; None likewise.
         query_mean: float32 (d,), what queries are centred on to be encoded as documents are; None where
             queries' codes are the signs of their logits.
         query_map: float32 (d, d), A; None where queries score documents as they are.
@@ -95,8 +96,9 @@ class Codebook:
     offsets: FloatArray | None = None
     document_map: FloatArray | None = None
     local_groups: Bytes | None = None
-    local_down: NDArray[np.float16] | None = None
-    local_up: NDArray[np.float16] | None = None
+    local_down: NDArray[np.int8] | None = None
+    local_up: NDArray[np.int8] | None = None
+    local_scales: FloatArray | None = None
     query_mean: FloatArray | None = None
     query_map: FloatArray | None = None
     query_shift: FloatArray | None = None
@@ -120,6 +122,7 @@ class Codebook:
             "local_groups": (256,),
             "local_down": (groups, dim, rank),
             "local_up": (groups, rank, dim),
+            "local_scales": (groups, rank),
             "query_mean": (dim,),
             "query_map": (dim, dim),
             "query_shift": (dim,),
@@ -143,8 +146,9 @@ class Codebook:
             raise InputError("a codebook with the queries' mean has the documents' too.")
         if self.document_map is not None and (self.mean is None or self.query_map is None):
             raise InputError("a codebook with a map of documents has their mean and a map of queries.")
-        if len({self.local_groups is None, self.local_down is None, self.local_up is None}) > 1:
-            raise InputError("a codebook's local maps have groups and two factors, or there are none.")
+        local = (self.local_groups, self.local_down, self.local_up, self.local_scales)
+        if len({array is None for array in local}) > 1:
+            raise InputError("a codebook's local maps have groups, factors and scales, or none of them.")
         groups, maps = self.local_groups, self.local_down
         if groups is not None and maps is not None and groups.max() >= len(maps):
             raise InputError("a group of a codebook's local maps has none.")
@@ -189,10 +193,10 @@ class Codebook:
     @cached_property
     def local(self) -> LocalMaps | None:
         """The maps of groups of documents, where there are some."""
-        if self.local_groups is None or self.local_down is None or self.local_up is None:
+        groups, down, up, scales = self.local_groups, self.local_down, self.local_up, self.local_scales
+        if groups is None or down is None or up is None or scales is None:
             return None
-        down, up = self.local_down.astype(np.float32), self.local_up.astype(np.float32)
-        return LocalMaps(self.local_groups, down, up)
+        return LocalMaps(groups, down.astype(np.float32), up * scales[:, :, None])
 
     @cached_property
     def _squares(self) -> FloatArray:
@@ -224,6 +228,7 @@ class Codebook:
             "local_groups": self.local_groups,
             "local_down": self.local_down,
             "local_up": self.local_up,
+            "local_scales": self.local_scales,
             "query_mean": self.query_mean,
             "query_map": self.query_map,
             "query_shift": self.query_shift,

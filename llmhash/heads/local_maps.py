@@ -23,15 +23,18 @@ from llmhash.heads.codebook_fit import conjugate_gradients, membership
 from llmhash.index import LocalMaps
 
 # Groups of values of the first byte, and the rank of their maps.
-_GROUPS, _RANK = 32, 128
+_GROUPS, _RANK = 64, 128
 # How many documents the identity weighs as much as in a group's map, and a table's entry as it was.
 _MAP_PRIOR, _ENTRY_PRIOR = 100.0, 2.0
 # Of what is missed, for sums that are all about the same.
 _LEAST_RIDGE = 1e-6
+# In the place of a factor's largest entry, where it has none.
+_TINY = np.float32(1e-12)
 # Of conjugate gradients, for tables that start near where they end.
 _STEPS = 8
 
-Factors = tuple[NDArray[np.float16], NDArray[np.float16]]
+#: Maps as a codebook stores them: int8 (g, d, r), int8 (g, r, d) and float32 (g, r).
+Stored = tuple[NDArray[np.int8], NDArray[np.int8], FloatArray]
 
 
 def with_local_maps(
@@ -62,10 +65,11 @@ def with_local_maps(
         if turn:
             codes = book.encode(documents, blind)
         order, bounds = _by_group(groups[codes[:, 0]], int(groups.max()) + 1)
-        down, up = _fit_maps(x[order], codes[order], bounds, book)
-        local = LocalMaps(groups, down.astype(np.float32), up.astype(np.float32))
-        tables = _fit_tables(x[order], codes[order], bounds, book.tables, local)
-        book = replace(book, tables=tables, local_groups=groups, local_down=down, local_up=up)
+        down, up, scales = _fit_maps(x[order], codes[order], bounds, book)
+        book = replace(book, local_groups=groups, local_down=down, local_up=up, local_scales=scales)
+        if book.local is not None:
+            tables = _fit_tables(x[order], codes[order], bounds, book.tables, book.local)
+            book = replace(book, tables=tables)
     return book
 
 
@@ -90,19 +94,27 @@ def _by_group(groups: Bytes, count: int) -> tuple[NDArray[np.int64], NDArray[np.
     return np.argsort(groups, kind="stable"), np.concatenate([[0], np.cumsum(sizes)])
 
 
-def _fit_maps(x: FloatArray, codes: Bytes, bounds: NDArray[np.int64], book: Codebook) -> Factors:
-    """Each group's factors, float16 (g, d, r) and (g, r, d), of documents x (n, d) in order of group."""
+def _fit_maps(x: FloatArray, codes: Bytes, bounds: NDArray[np.int64], book: Codebook) -> Stored:
+    """Each group's map, of documents x (n, d) in order of group."""
     count, dim = len(bounds) - 1, book.dim
     rank = min(_RANK, dim)
-    down, up = np.zeros((count, dim, rank), np.float16), np.zeros((count, rank, dim), np.float16)
+    down, up = np.zeros((count, dim, rank), np.int8), np.zeros((count, rank, dim), np.int8)
+    scales = np.zeros((count, rank), np.float32)
     for group in range(count):
         part = slice(bounds[group], bounds[group + 1])
         sums, left = np.zeros_like(x[part]), x[part] - book.tables[0][codes[part, 0]]
         for table, byte in zip(book.tables[1:], codes[part, 1:].T, strict=True):
             sums += table[byte]
         if sums.any():
-            down[group], up[group] = _reduced_rank_map(sums, left - sums, rank)
-    return down, up
+            down[group], up[group], scales[group] = _stored(*_reduced_rank_map(sums, left - sums, rank))
+    return down, up, scales
+
+
+def _stored(down: FloatArray, up: FloatArray) -> Stored:
+    """Factors (d, r) and (r, d) as int8, and for each of the ranks, (r,), what their products are worth."""
+    steps = [np.maximum(np.abs(factor).max(axis=axis), _TINY) / 127 for axis, factor in ((0, down), (1, up))]
+    whole_down, whole_up = np.rint(down / steps[0]), np.rint(up / steps[1][:, None])
+    return whole_down.astype(np.int8), whole_up.astype(np.int8), (steps[0] * steps[1]).astype(np.float32)
 
 
 def _reduced_rank_map(sums: FloatArray, missing: FloatArray, rank: int) -> tuple[FloatArray, FloatArray]:

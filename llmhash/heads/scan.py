@@ -33,15 +33,15 @@ from llmhash.heads.local_maps import with_local_maps
 from llmhash.heads.projection import itq_start
 from llmhash.heads.query_model import query_model, shrinkage_at
 
-# Documents that tables are fitted to at most: so many a byte of a code, within bounds. More leave less of the
-# sample to small topics, fewer tell too little of the others where there are many tables.
-_ROWS_A_BYTE, _LEAST_ROWS, _MOST_ROWS = 6_250, 100_000, 200_000
 # Rounds of fitting, times the bytes of a code, within bounds: a fit then costs about the same at any width.
 _ROUND_BUDGET, _LEAST_ROUNDS, _MOST_ROUNDS = 64, 3, 8
 # In a corpus of more documents than these, groups of them have local maps. Tables for all then take fewer
-# rounds, the least, and maps and tables together so many, times the bytes of a code, within bounds.
+# rounds, the least, and maps and tables together so many.
 _ALIKE = 100_000
-_LOCAL_BUDGET, _LEAST_LOCAL, _MOST_LOCAL = 32, 2, 4
+_LOCAL_ROUNDS = 4
+# Documents that a large corpus's tables are fitted to, and tables and maps. More leave less of the sample to
+# small topics; fewer tell too little of each group.
+_ROWS, _LOCAL_ROWS = 100_000, 200_000
 # Keeps the regression of the norms well posed where few documents take a value.
 _DAMPING = 1.0
 
@@ -70,12 +70,12 @@ def fit_scan(
     document_map = queries.share * whitening
     mean = mean_vector(features.documents)
     query_mean: FloatArray = mean if queries.shift is None else mean + queries.shift
-    most = min(max(_ROWS_A_BYTE * bits // 8, _LEAST_ROWS), _MOST_ROWS)
+    local = len(features.documents) > _ALIKE and bits > 8
+    most = _LOCAL_ROWS if local else _ROWS
     rows = rows_by_error(features.documents, mean, document_map, most, seed)
     white = mapped(features.documents[rows], mean, document_map)
     start = itq_start(white, bits, seed=seed)
     weight: FloatArray = start.weight @ document_map
-    local = len(features.documents) > _ALIKE and bits > 8
     rounds, bending = _rounds(bits // 8, local)
     tell = _of_all(progress, rounds + bending)
     book = Codebook(
@@ -106,7 +106,7 @@ def _rounds(width: int, local: bool) -> tuple[int, int]:
     """Rounds in which tables of codes of so many bytes are fitted, and rounds with local maps."""
     if not local:
         return min(max(_ROUND_BUDGET // width, _LEAST_ROUNDS), _MOST_ROUNDS), 0
-    return _LEAST_ROUNDS, min(max(_LOCAL_BUDGET // width, _LEAST_LOCAL), _MOST_LOCAL)
+    return _LEAST_ROUNDS, _LOCAL_ROUNDS
 
 
 def _of_all(progress: Progress | None, rounds: int) -> Progress:

@@ -12,7 +12,7 @@ from llmhash.heads import fit_head
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.codebook import Codebook
-from llmhash.heads.local_maps import _reduced_rank_map, with_local_maps
+from llmhash.heads.local_maps import _reduced_rank_map, _stored, with_local_maps
 from llmhash.heads.scan import fit_scan
 from llmhash.index import asymmetric_scores, asymmetric_search
 
@@ -80,7 +80,8 @@ def test_scores_are_distances_from_what_codes_stand_for(head, features):
 def test_a_map_bends_all_bytes_but_the_first():
     rng = np.random.default_rng(0)
     tables = rng.normal(size=(3, 256, 4)).astype(np.float32)
-    down, up = rng.normal(size=(2, 4, 1)).astype(np.float16), rng.normal(size=(2, 1, 4)).astype(np.float16)
+    down, up = (rng.integers(-127, 128, shape, dtype=np.int8) for shape in ((2, 4, 1), (2, 1, 4)))
+    scales = np.array([[1e-4], [2e-4]], np.float32)
     eye, zeros = np.eye(4, dtype=np.float32), np.zeros(4, np.float32)
     book = Codebook(
         tables,
@@ -92,12 +93,13 @@ def test_a_map_bends_all_bytes_but_the_first():
         local_groups=np.arange(256, dtype=np.uint8) // 128,
         local_down=down,
         local_up=up,
+        local_scales=scales,
     )
     codes = rng.integers(0, 256, (50, 3), dtype=np.uint8)
     for code, vector in zip(codes, book.decode(codes), strict=True):
         w = tables[1, code[1]] + tables[2, code[2]]
         group = code[0] // 128
-        bent = w + w @ down[group].astype(np.float32) @ up[group].astype(np.float32)
+        bent = w + w @ down[group].astype(np.float32) @ up[group].astype(np.float32) * scales[group]
         np.testing.assert_allclose(vector, tables[0, code[0]] + bent, rtol=1e-4, atol=1e-4)
 
 
@@ -130,6 +132,20 @@ def test_a_map_of_low_rank_is_found():
     down, up = _reduced_rank_map(sums + 3, sums @ wanted + 0.1 * noise - 1, 2)
     assert down.shape == up.T.shape == (DIM, 2)
     np.testing.assert_allclose(down @ up, wanted, atol=0.05 * np.abs(wanted).max())
+
+
+def test_a_map_in_bytes_is_near_itself():
+    rng = np.random.default_rng(0)
+    sizes = np.float32(10.0) ** np.arange(-3, 3, dtype=np.float32)
+    down = rng.normal(size=(DIM, 6)).astype(np.float32) * sizes
+    up = rng.normal(size=(6, DIM)).astype(np.float32)
+    in_bytes, others, scales = _stored(down, up)
+    for place in range(6):
+        product = np.outer(down[:, place], up[place])
+        kept = scales[place] * np.outer(in_bytes[:, place].astype(np.float32), others[place])
+        assert np.linalg.norm(kept - product) < 0.02 * np.linalg.norm(product)
+    nothing = _stored(np.zeros_like(down), np.zeros_like(up))
+    assert not any(part.any() for part in nothing[:2]) and np.isfinite(nothing[2]).all()
 
 
 def test_few_documents_leave_maps_near_the_identity():
@@ -173,7 +189,7 @@ def test_stored_and_back(head, features, tmp_path):
     hasher.save(tmp_path / "h")
     loaded = Hasher.load(tmp_path / "h").head
     assert isinstance(loaded, AffineHead)
-    assert loaded.codebook.local_down.dtype == np.float16
+    assert loaded.codebook.local_down.dtype == np.int8
     assert head.nbytes == sum(array.nbytes for array in head.tensors().values())
     codes = head.document_codes(features.documents)
     np.testing.assert_array_equal(loaded.document_codes(features.documents).packed, codes.packed)
@@ -194,9 +210,9 @@ def test_progress_counts_all_rounds(features, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"local_up": None}, "local maps have groups and two factors, or there are none"),
-        ({"local_down": np.zeros((1, DIM, 2), np.float32)}, "local_down must be float16"),
-        ({"local_down": np.zeros((1, DIM), np.float16)}, "local_down must be float16"),
+        ({"local_up": None}, "local maps have groups, factors and scales, or none of them"),
+        ({"local_down": np.zeros((1, DIM, 2), np.float32)}, "local_down must be int8"),
+        ({"local_down": np.zeros((1, DIM), np.int8)}, "local_down must be int8"),
         ({"local_groups": np.full(256, TOPICS, np.uint8)}, "a group of a codebook's local maps has none"),
         ({"document_map": None}, "local maps belong to a codebook with a map of documents"),
     ],
