@@ -15,7 +15,7 @@ TAKEN, ANY = 1200, 300
 
 @pytest.fixture
 def limits(monkeypatch):
-    monkeypatch.setattr(scan, "_MOST_ROWS", TAKEN)
+    monkeypatch.setattr(scan, "_ROWS", TAKEN)
     monkeypatch.setattr(rca, "_MAX_ROWS", TAKEN)
     monkeypatch.setattr(error_sampling, "_ROUGH_ROWS", 600)
 
@@ -97,7 +97,7 @@ def test_bits_look_where_small_topics_differ(documents, limits, monkeypatch):
     assert by_error > 0.2 > 0.05 > share_there()
 
 
-def test_wider_codes_are_fitted_to_more_documents(documents, monkeypatch):
+def test_local_maps_are_fitted_to_more_documents(documents, monkeypatch):
     taken = []
 
     def take(documents, _mean, _map, most, _seed):
@@ -105,6 +105,8 @@ def test_wider_codes_are_fitted_to_more_documents(documents, monkeypatch):
         return np.arange(300)
 
     monkeypatch.setattr(scan, "rows_by_error", take)
-    for bits in (8, 128, 192, 256):
-        fit_scan(TrainingFeatures(documents[:600]), bits)
-    assert taken == [100_000, 100_000, 150_000, 200_000]
+    for alike in (600, 599):
+        monkeypatch.setattr(scan, "_ALIKE", alike)
+        for bits in (8, 16):
+            fit_scan(TrainingFeatures(documents[:600]), bits)
+    assert taken == [100_000, 100_000, 100_000, 200_000]
