@@ -65,10 +65,11 @@ def with_local_maps(
         if turn:
             codes = book.encode(documents, blind)
         order, bounds = _by_group(groups[codes[:, 0]], int(groups.max()) + 1)
-        down, up, scales = _fit_maps(x[order], codes[order], bounds, book)
+        ordered, codes = x[order], codes[order]
+        down, up, scales = _fit_maps(ordered, codes, bounds, book)
         book = replace(book, local_groups=groups, local_down=down, local_up=up, local_scales=scales)
         if book.local is not None:
-            tables = _fit_tables(x[order], codes[order], bounds, book.tables, book.local)
+            tables = _fit_tables(ordered, codes, bounds, book.tables, book.local)
             book = replace(book, tables=tables)
     return book
 
@@ -112,9 +113,10 @@ def _fit_maps(x: FloatArray, codes: Bytes, bounds: NDArray[np.int64], book: Code
 
 def _stored(down: FloatArray, up: FloatArray) -> Stored:
     """Factors (d, r) and (r, d) as int8, and for each of the ranks, (r,), what their products are worth."""
-    steps = [np.maximum(np.abs(factor).max(axis=axis), _TINY) / 127 for axis, factor in ((0, down), (1, up))]
-    whole_down, whole_up = np.rint(down / steps[0]), np.rint(up / steps[1][:, None])
-    return whole_down.astype(np.int8), whole_up.astype(np.int8), (steps[0] * steps[1]).astype(np.float32)
+    down_step = np.maximum(np.abs(down).max(axis=0), _TINY) / 127
+    up_step = np.maximum(np.abs(up).max(axis=1), _TINY) / 127
+    in_bytes = np.rint(down / down_step).astype(np.int8), np.rint(up / up_step[:, None]).astype(np.int8)
+    return *in_bytes, (down_step * up_step).astype(np.float32)
 
 
 def _reduced_rank_map(sums: FloatArray, missing: FloatArray, rank: int) -> tuple[FloatArray, FloatArray]:
