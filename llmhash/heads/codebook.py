@@ -59,8 +59,8 @@ _DTYPES = {
     "local_up": np.dtype(np.int8),
 }
 # Partial codes that the search keeps, times the bytes of a code: what a document costs then hardly depends on
-# the width. Wider codes lose less by a narrow beam.
-_BEAM_BUDGET, _LEAST_BEAM = 64, 2
+# the width. Wider codes lose less by a narrow beam; those for the scan alone are worth more than the least.
+_BEAM_BUDGET, _LEAST_BEAM, _LEAST_SCAN_BEAM = 64, 2, 4
 # Bytes of a code up to which products of entries are made (130 MB), and documents a byte from which on.
 _MOST_BETWEEN, _DOCUMENTS_BETWEEN = 32, 128
 # Numbers in the search's largest array.
@@ -258,7 +258,8 @@ class Codebook:
                 rows = np.flatnonzero(groups == group)
                 codes[rows] = self._of_group(self.local, group).encode(features[rows], logits[rows])
             return codes
-        beam = max(_LEAST_BEAM, _BEAM_BUDGET // len(self.tables))
+        least = _LEAST_SCAN_BEAM if self.scan_only else _LEAST_BEAM
+        beam = max(least, _BEAM_BUDGET // len(self.tables))
         step = max(1, _CELLS // (beam * max(256, self.dim)))
         # The products of all entries are worth making for many documents: each then takes one product with an
         # entry, not one a partial code.

@@ -33,12 +33,12 @@ from llmhash.heads.local_maps import with_local_maps
 from llmhash.heads.projection import itq_start
 from llmhash.heads.query_model import query_model, shrinkage_at
 
-# Rounds of fitting, times the bytes of a code, within bounds: a fit then costs about the same at any width.
-_ROUND_BUDGET, _LEAST_ROUNDS, _MOST_ROUNDS = 64, 3, 8
+# Rounds of fitting.
+_ROUNDS = 8
 # In a corpus of more documents than these, groups of them have local maps. Tables for all then take fewer
-# rounds, the least, and maps and tables together so many.
+# rounds, and maps and tables together so many, or more at more than so many bytes.
 _ALIKE = 100_000
-_LOCAL_ROUNDS = 4
+_START_ROUNDS, _LOCAL_ROUNDS, _WIDE_ROUNDS, _WIDE = 3, 4, 6, 16
 # Documents that a large corpus's tables are fitted to, and tables and maps. More leave less of the sample to
 # small topics; fewer tell too little of each group.
 _ROWS, _LOCAL_ROWS = 100_000, 200_000
@@ -105,8 +105,8 @@ def fit_scan(
 def _rounds(width: int, local: bool) -> tuple[int, int]:
     """Rounds in which tables of codes of so many bytes are fitted, and rounds with local maps."""
     if not local:
-        return min(max(_ROUND_BUDGET // width, _LEAST_ROUNDS), _MOST_ROUNDS), 0
-    return _LEAST_ROUNDS, _LOCAL_ROUNDS
+        return _ROUNDS, 0
+    return _START_ROUNDS, _WIDE_ROUNDS if width > _WIDE else _LOCAL_ROUNDS
 
 
 def _of_all(progress: Progress | None, rounds: int) -> Progress:

@@ -200,11 +200,15 @@ def test_stored_and_back(head, features, tmp_path):
     )
 
 
-def test_progress_counts_all_rounds(features, monkeypatch):
+@pytest.mark.parametrize(("bits", "rounds"), [(16, 7), (24, 9)])
+def test_progress_counts_all_rounds_of_which_wide_codes_take_more(features, monkeypatch, bits, rounds):
     monkeypatch.setattr("llmhash.heads.scan._ALIKE", 1000)
+    monkeypatch.setattr("llmhash.heads.scan._WIDE", 2)
     told = []
-    fit_scan(features, 64, progress=lambda *state: told.append(state))
-    assert told == [(turn, 7, "codebook" if turn <= 3 else "local maps") for turn in range(1, 8)]
+    fit_scan(features, bits, progress=lambda *state: told.append(state))
+    assert told == [
+        (turn, rounds, "codebook" if turn <= 3 else "local maps") for turn in range(1, rounds + 1)
+    ]
 
 
 @pytest.mark.parametrize(
