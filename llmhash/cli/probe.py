@@ -38,7 +38,7 @@ def probe(
     ] = None,
     embeddings: Embeddings = None,
     query_embeddings: QueryEmbeddings = None,
-    heads: Annotated[str, typer.Option(help="Recipes, by commas; distill takes minutes.")] = (
+    heads: Annotated[str, typer.Option(help="Recipes, by commas; scan and distill take minutes.")] = (
         "sign,median,pca,itq,rca"
     ),
     bits: Annotated[

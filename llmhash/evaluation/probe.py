@@ -23,7 +23,7 @@ from llmhash.evaluation.probe_advice import (
     sign_verdict,
 )
 from llmhash.evaluation.probe_candidates import candidate_curves
-from llmhash.evaluation.probe_data import ProbeData
+from llmhash.evaluation.probe_data import ProbeData, part_of
 from llmhash.evaluation.probe_geometry import Geometry, measure_geometry
 from llmhash.evaluation.probe_growth import (
     SCORINGS,
@@ -33,7 +33,7 @@ from llmhash.evaluation.probe_growth import (
     retention_and_overlap,
 )
 from llmhash.features import HeldOut
-from llmhash.heads import Head, fit_head, head_options
+from llmhash.heads import Head, TrainingFeatures, fit_head, head_options
 
 #: Heads that a probe fits by default: those in closed form, which take seconds.
 DEFAULT_HEADS = ("sign", "median", "pca", "itq", "rca")
@@ -111,7 +111,8 @@ class ProbeReport:
         teacher_ndcg: The teacher's own nDCG@10 of known items, over all sampled documents.
         geometry: How the embeddings lie.
         kept: What codes keep, a row for each head, width and scoring.
-        candidates: How many candidates a rescorer needs, a row for each head and width.
+        candidates: How many candidates a rescorer needs, a row for each head and width whose codes Hamming
+            distance is to rank.
         sign: Whether sign at zero is safe; None where it was not measured beside another head.
         recommendation: Head, bits and candidates.
         rules: The rules behind it.
@@ -191,8 +192,13 @@ def probe(
         kept, measured.candidates, keep=asked.keep, dim=geometry.dim, sampled=documents, target=target
     )
     say("measuring the recommended codes on fresh queries")
-    confirmation = _confirm(data, asked, measured.fitted[advice.head, advice.bits], sizes, target)
-    overlaps = {key: series["hamming"].overlap[-1] for key, series in measured.series.items()}
+    best = measured.fitted[advice.head, advice.bits]
+    confirmation = _confirm(data, asked, advice.head, best, sizes, target, say)
+    overlaps = {
+        key: series["hamming"].overlap[-1]
+        for key, series in measured.series.items()
+        if not _scan_only(measured.fitted[key])
+    }
     return ProbeReport(
         teacher=data.teacher,
         corpus_size=data.corpus_size,
@@ -230,22 +236,45 @@ def _measure(
         for bits in asked.widths(data.training.dim):
             say(f"{name}, {bits} bits")
             try:
-                head = fit_head(name, data.training, bits, seed=asked.seed, options=asked.options.get(name))
+                head = _fit(name, data.training, bits, asked)
             except InputError as error:
                 if bits <= data.training.dim:
                     raise
                 found.notes.append(f"{name} at {bits} bits left out: {error}")
                 continue
             found.fitted[name, bits] = head
-            found.series[name, bits] = nested.run(head)
-            teacher, scan = candidate_curves(head, nested, wanted=asked.contain, target=target)
-            found.candidates.append(Candidates(name, bits, teacher, scan))
+            heads = _of_each_part(name, head, data, asked, nested, say)
+            found.series[name, bits] = nested.run(heads)
+            if not _scan_only(head):
+                curves = candidate_curves(heads, nested, wanted=asked.contain, target=target)
+                found.candidates.append(Candidates(name, bits, *curves))
     if not found.fitted:
         raise InputError(
             f"no head can make any of these widths of the teacher's {data.training.dim} dimensions: "
             "ask for fewer bits, or for lsh or distill, which take any number."
         )
     return found
+
+
+def _fit(name: str, training: TrainingFeatures, bits: int, asked: ProbeSettings) -> Head:
+    return fit_head(name, training, bits, seed=asked.seed, options=asked.options.get(name))
+
+
+def _of_each_part(
+    name: str, head: Head, data: ProbeData, asked: ProbeSettings, nested: NestedBenches, say: Progress
+) -> list[Head]:
+    """The head of each nested part: the same, or where it has a codebook, one that knows the part alone."""
+    if head.codebook is None:
+        return [head] * len(nested.parts)
+    smaller = []
+    for rows in nested.parts[:-1]:
+        say(f"{name}, {head.bits} bits, {len(rows):,} documents")
+        smaller.append(_fit(name, part_of(data.training, rows), head.bits, asked))
+    return [*smaller, head]
+
+
+def _scan_only(head: Head) -> bool:
+    return head.codebook is not None and head.codebook.scan_only
 
 
 def _kept(
@@ -264,10 +293,17 @@ def _kept(
 
 
 def _confirm(
-    data: ProbeData, asked: ProbeSettings, head: Head, sizes: Sequence[int], target: int | None
+    data: ProbeData,
+    asked: ProbeSettings,
+    name: str,
+    head: Head,
+    sizes: Sequence[int],
+    target: int | None,
+    say: Progress,
 ) -> Confirmation:
-    fresh = _nested(data, data.confirming, sizes, asked.seed)
-    figures = retention_and_overlap(fresh.run(head)[JUDGED], fresh.teacher_ndcg, fresh.sizes, target)
+    fresh = _nested(data, data.confirming, sizes if target else sizes[-1:], asked.seed)
+    measured = fresh.run(_of_each_part(name, head, data, asked, fresh, say))[JUDGED]
+    figures = retention_and_overlap(measured, fresh.teacher_ndcg, fresh.sizes, target)
     return Confirmation(len(data.confirming.queries), *figures)
 
 

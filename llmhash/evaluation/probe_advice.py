@@ -101,8 +101,9 @@ class Recommendation:
         documents: Documents that the advice is for; beyond the sample, its figures are extrapolated.
         extrapolated: Whether they are.
         scoring: What scores all codes, or candidates only where there are too many codes.
-        candidates_asymmetric: Candidates to rescore with the query's logits.
-        candidates_int8: Candidates to rescore with int8 vectors.
+        candidates_asymmetric: Candidates to rescore with the query's logits; None where codes are for the
+            asymmetric scan alone.
+        candidates_int8: Candidates to rescore with int8 vectors; None likewise.
         int8_bytes: Bytes a document that int8 vectors add.
         confirmation: The same codes on fresh queries; None until measured.
     """
@@ -114,8 +115,8 @@ class Recommendation:
     documents: int
     extrapolated: bool
     scoring: str
-    candidates_asymmetric: int
-    candidates_int8: int
+    candidates_asymmetric: int | None
+    candidates_int8: int | None
     int8_bytes: int
     confirmation: Confirmation | None = None
 
@@ -144,7 +145,7 @@ def recommend(
 
     Args:
         kept: All rows; those of the scoring `JUDGED` count. Among equals the earlier wins.
-        candidates: Of the same heads and bits.
+        candidates: Of the same heads and bits, but for codes that serve the asymmetric scan alone.
         keep: Share of the teacher's nDCG@10.
         dim: Dimensions of the teacher.
         sampled: Documents that were measured on.
@@ -156,9 +157,9 @@ def recommend(
         best = min(enough, key=lambda row: row.bytes_per_document)
     else:
         best = max(rows, key=lambda row: np.nan_to_num(judged(row.retention)[1][0], nan=-1.0))
-    curves = next(each for each in candidates if (each.head, each.bits) == (best.head, best.bits))
+    curves = next((each for each in candidates if (each.head, each.bits) == (best.head, best.bits)), None)
     documents = sampled if target is None else target
-    scan = documents * best.bytes_per_document <= ASYMMETRIC_SCAN_BYTES
+    scan = curves is None or documents * best.bytes_per_document <= ASYMMETRIC_SCAN_BYTES
     return Recommendation(
         enough=bool(enough),
         head=best.head,
@@ -167,8 +168,8 @@ def recommend(
         documents=documents,
         extrapolated=best.retention.expected is not None,
         scoring="asymmetric_scan" if scan else "asymmetric",
-        candidates_asymmetric=curves.scan.expected or curves.scan.needed,
-        candidates_int8=curves.teacher.expected or curves.teacher.needed,
+        candidates_asymmetric=None if curves is None else curves.scan.expected or curves.scan.needed,
+        candidates_int8=None if curves is None else curves.teacher.expected or curves.teacher.needed,
         int8_bytes=row_dtype("int8", dim).itemsize,
     )
 
@@ -179,7 +180,8 @@ def sign_verdict(
     """Compare sign at zero with the best other head at the widest codes that both make.
 
     Args:
-        overlaps: Overlap@10 by Hamming distance of each query, float64 (q,), by head and bits.
+        overlaps: Overlap@10 by Hamming distance of each query, float64 (q,), by head and bits; of codes that
+            it is to rank.
         geometry: Says why.
 
     Returns:
@@ -222,7 +224,8 @@ def rules(keep: float, contain: float, *, extrapolated: bool) -> tuple[str, ...]
         ),
         (
             f"Scoring: every code is scored up to {ASYMMETRIC_SCAN_BYTES // 1_000_000} MB of codes, "
-            "candidates only beyond, as a collection does by default."
+            "candidates only beyond, as a collection does by default; codes for the asymmetric scan alone "
+            "always are."
         ),
         (
             f"Sign at zero is unsafe where, at the widest codes, another head keeps over {SIGN_MARGIN} more "

@@ -42,7 +42,7 @@ class CandidateCurve:
 
 
 def candidate_curves(
-    head: Head, nested: NestedBenches, *, wanted: float, target: int | None
+    heads: Sequence[Head], nested: NestedBenches, *, wanted: float, target: int | None
 ) -> tuple[CandidateCurve, CandidateCurve]:
     """Curves of the teacher's top ten and of the asymmetric scan's, over all documents.
 
@@ -50,16 +50,19 @@ def candidate_curves(
     with the query's logits returns what they hold of the second.
 
     Args:
-        head: A fitted head.
+        heads: The head of each size.
         nested: Queries and documents.
         wanted: The share that candidates should hold.
         target: Documents to extrapolate to, or None.
     """
-    # The last part holds all documents in their order, so its codes serve every part.
-    codes = encode_documents(head, nested.benches[-1].task.documents)
+    # The last part holds all documents in their order, so its codes serve every part of the same head.
+    last = heads[-1]
+    codes = encode_documents(last, nested.benches[-1].task.documents)
     found = [
-        _ranks(head, bench.task, codes[rows])
-        for bench, rows in zip(nested.benches, nested.parts, strict=True)
+        _ranks(
+            head, bench.task, codes[rows] if head is last else encode_documents(head, bench.task.documents)
+        )
+        for head, bench, rows in zip(heads, nested.benches, nested.parts, strict=True)
     ]
     teacher, scan = zip(*found, strict=True)
     return _curve(teacher, nested.sizes, wanted, target), _curve(scan, nested.sizes, wanted, target)

@@ -184,6 +184,25 @@ class ProbeData:
         )
 
 
+def part_of(training: TrainingFeatures, rows: NDArray[np.int64]) -> TrainingFeatures:
+    """What a head of some of the documents is fitted on.
+
+    Args:
+        training: Dense features.
+        rows: int64 (n,), the documents, ascending. Queries that were cut from others are left out.
+    """
+    documents, queries, sources = training.documents[rows], training.queries, training.sources
+    if queries is None or sources is None:
+        return replace(training, documents=documents)
+    places = np.full(len(training.documents), -1)
+    places[rows] = np.arange(len(rows))
+    kept = (sources < 0) | (places[sources] >= 0)
+    if not kept.any():
+        return replace(training, documents=documents, queries=None, sources=None)
+    placed = np.where(sources[kept] < 0, -1, places[sources[kept]])
+    return replace(training, documents=documents, queries=queries[kept], sources=placed)
+
+
 def first_occurrences(rows: FloatArray) -> NDArray[np.bool_]:
     """Whether no earlier row of `rows` (n, d) is equal, byte by byte: bool (n,)."""
     seen: set[bytes] = set()

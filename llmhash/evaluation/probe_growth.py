@@ -1,4 +1,8 @@
-"""What codes keep as a corpus grows: the same queries over nested parts of the sample, and the trend."""
+"""What codes keep as a corpus grows: the same queries over nested parts of the sample, and the trend.
+
+A codebook knows the documents that it was fitted to, and the fewer they are the better: measured on parts of
+them it would seem to keep as much in any corpus. A head that has one is therefore fitted to each part anew.
+"""
 
 from __future__ import annotations
 
@@ -104,9 +108,9 @@ class NestedBenches:
         """The teacher's own nDCG@10 of the known items, float64 (sizes, queries)."""
         return np.stack([bench.task.teacher_values[HEADLINE] for bench in self.benches])
 
-    def run(self, head: Head) -> dict[str, Series]:
-        """Measure a fitted head at every size, by scoring."""
-        runs = [bench.run(head, {}).values for bench in self.benches]
+    def run(self, heads: Sequence[Head]) -> dict[str, Series]:
+        """Measure the head of each size there, by scoring."""
+        runs = [bench.run(head, {}).values for head, bench in zip(heads, self.benches, strict=True)]
         return {
             scoring: Series(
                 np.stack([values[scoring][HEADLINE] for values in runs]),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from llmhash.evaluation.bench import CANDIDATES
 from llmhash.evaluation.probe import ProbeReport
-from llmhash.evaluation.probe_advice import JUDGED, Kept, judged
+from llmhash.evaluation.probe_advice import JUDGED, Kept, Recommendation, judged
 from llmhash.evaluation.probe_geometry import SideGeometry
 from llmhash.evaluation.probe_growth import SCORINGS, Figure
 
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _WIDEST = 400
+# Heads that a probe measures only if asked to, as they take minutes, and what they do.
+_FEWER_BYTES = {
+    "distill": "is trained to keep the teacher's ranking",
+    "scan": "keeps the teacher's ranking for the asymmetric scan alone",
+}
 _PSEUDO_QUERIES_ARE_EASY = (
     "Pseudo-queries are pieces of the documents: questions in people's own words may keep less."
 )
@@ -104,29 +109,41 @@ def advice(report: ProbeReport) -> list[str]:
         f"{_spread(*judged(row.overlap))} of its top ten."
     )
     lines += _confirmed(report)
-    lines.append(
-        f"Scoring at {size}: {best.scoring}. With candidates by Hamming distance, take "
-        f"{best.candidates_asymmetric:,} to rescore with the query's logits, or {best.candidates_int8:,} to "
-        f"rescore with int8 vectors, which add {_bytes(best.int8_bytes)} a document."
-    )
-    if best.enough and "distill" not in report.heads:
-        lines.append(
-            "The head distill is trained to keep the ranking, often in fewer bytes: add it to --heads."
-        )
+    lines.append(f"Scoring at {size}: {best.scoring}. {_candidates(best)}")
+    if best.enough:
+        lines += _untried(report)
     lines += _sign(report)
     if report.queries == "pseudo-queries":
         lines.append(_PSEUDO_QUERIES_ARE_EASY)
     return lines
 
 
+def _candidates(best: Recommendation) -> str:
+    if best.candidates_asymmetric is None or best.candidates_int8 is None:
+        return f"Codes of {best.head} are found by nothing else."
+    return (
+        f"With candidates by Hamming distance, take {best.candidates_asymmetric:,} to rescore with the "
+        f"query's logits, or {best.candidates_int8:,} to rescore with int8 vectors, which add "
+        f"{_bytes(best.int8_bytes)} a document."
+    )
+
+
+def _untried(report: ProbeReport) -> list[str]:
+    """The heads that were not measured and often keep the ranking in fewer bytes, a sentence each."""
+    return [
+        f"The head {name} {what}, often in fewer bytes: add it to --heads; it takes minutes."
+        for name, what in _FEWER_BYTES.items()
+        if name not in report.heads
+    ]
+
+
 def _next_to_try(report: ProbeReport) -> str:
     rescoring = "rescoring with int8 vectors"
-    if "distill" in report.heads:
+    untried = [name for name in _FEWER_BYTES if name not in report.heads]
+    if not untried:
         return f"Next to try: more bits, or {rescoring}."
-    return (
-        "Next to try: distill, which is trained to keep the teacher's ranking (add it to --heads); then more "
-        f"bits, or {rescoring}."
-    )
+    what = ", and ".join(f"{name}, which {_FEWER_BYTES[name]}" for name in untried)
+    return f"Next to try: {what}: add to --heads. Then more bits, or {rescoring}."
 
 
 def _confirmed(report: ProbeReport) -> Iterator[str]:
@@ -199,7 +216,8 @@ def _tables(report: ProbeReport) -> Iterator[_Table]:
     )
     if len(report.sizes) > 1:
         yield _growth_table(report)
-    yield _candidate_table(report)
+    if report.candidates:
+        yield _candidate_table(report)
 
 
 def _geometry_table(report: ProbeReport) -> _Table:
@@ -265,7 +283,8 @@ def _growth_table(report: ProbeReport) -> _Table:
 
     return _Table(
         "How it falls with the size of the corpus",
-        f"Kept of nDCG@10 by {JUDGED} over nested parts of the sample, then the factor of each doubling"
+        f"Kept of nDCG@10 by {JUDGED} over nested parts of the sample, heads with a codebook being fitted to "
+        "each anew; then the factor of each doubling"
         + (" and the extrapolation" if beyond else "")
         + "; the same for overlap@10.",
         [

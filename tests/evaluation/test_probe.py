@@ -10,7 +10,9 @@ import pytest
 from llmhash.errors import InputError
 from llmhash.evaluation.probe import ProbeSettings, probe
 from llmhash.evaluation.probe_data import ProbeData
+from llmhash.evaluation.probe_growth import NestedBenches, factors
 from llmhash.evaluation.probe_report import probe_json
+from llmhash.heads import fit_head
 
 DIM = 32
 WIDTHS = [8, 16, 32]
@@ -128,6 +130,30 @@ def test_a_target_size_lowers_what_to_expect():
     assert report.recommendation.extrapolated
     assert report.recommendation.documents == 1_000_000
     assert any("extrapolated over 10.3 doublings" in note for note in report.notes)
+
+
+def test_a_codebook_is_fitted_to_each_part_anew():
+    documents, queries = vectors()
+    data = ProbeData.from_vectors(documents, queries)
+    settings = ProbeSettings(heads=["sign", "scan"], bits=[16], keep=0.7, target_size=100_000)
+    report = probe(data, settings)
+    (row,) = (row for row in report.kept if (row.head, row.scoring) == ("scan", "asymmetric_scan"))
+    whole = fit_head("scan", data.training, 16)
+    nested = NestedBenches(documents, data.choosing, report.sizes, seed=0, teacher="t")
+    of_one = nested.run([whole] * 4)["asymmetric_scan"].overlap.mean(axis=1)
+    assert row.overlap.value == pytest.approx(of_one[-1])
+    # What 100 documents keep by tables that know them alone.
+    assert row.overlap.by_size[0] > of_one[0] + 0.05
+    assert row.overlap.per_doubling < factors(report.sizes, of_one)
+
+
+def test_codes_for_the_scan_alone_are_not_ranked_by_hamming_distance():
+    report = run(*vectors(), heads=["sign", "scan"], keep=0.7)
+    assert {each.head for each in report.candidates} == {"sign"}
+    assert report.sign is None
+    best = report.recommendation
+    assert (best.head, best.scoring, best.candidates_int8) == ("scan", "asymmetric_scan", None)
+    assert best.confirmation.queries == 100
 
 
 def test_a_sampled_corpus_is_decided_for_at_its_own_size():

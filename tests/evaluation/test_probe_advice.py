@@ -50,6 +50,15 @@ def test_the_fewest_bytes_of_each_widths_best_head():
     assert (easier.head, easier.bits) == ("itq", 64)
 
 
+def test_codes_for_the_scan_alone_are_scanned_however_many_and_have_no_candidates():
+    rows = [*ROWS, kept("scan", 64, figure(0.95), 0.7)]
+    found = recommend(rows, curves(*KEYS), keep=0.9, dim=384, sampled=5000, target=10**9)
+    assert (found.head, found.bits, found.scoring) == ("scan", 64, "asymmetric_scan")
+    assert (found.candidates_asymmetric, found.candidates_int8) == (None, None)
+    others = recommend(ROWS, curves(*KEYS), keep=0.9, dim=384, sampled=5000, target=10**9)
+    assert others.scoring == "asymmetric"
+
+
 def test_the_lower_end_of_the_interval_counts():
     wide = [kept("itq", 64, figure(0.92, half=0.05), 0.5), kept("itq", 128, figure(0.92, half=0.01), 0.6)]
     keys = [("itq", 64), ("itq", 128)]

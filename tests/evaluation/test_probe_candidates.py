@@ -18,12 +18,12 @@ def fitted():
     sources = rng.choice(600, 50, replace=False)
     queries = documents[sources] + 0.3 * rng.normal(size=(50, 24)).astype(np.float32)
     nested = NestedBenches(documents, HeldOut(queries, sources), [150, 300, 600], seed=0, teacher="t")
-    return fit_head("itq", TrainingFeatures(documents), 24), nested
+    return [fit_head("itq", TrainingFeatures(documents), 24)] * 3, nested
 
 
 def test_curves_never_fall_and_the_scans_top_ten_is_nearer_than_the_teachers(fitted):
-    head, nested = fitted
-    teacher, scan = candidate_curves(head, nested, wanted=0.9, target=None)
+    heads, nested = fitted
+    teacher, scan = candidate_curves(heads, nested, wanted=0.9, target=None)
     for curve in (teacher, scan):
         assert curve.counts == (10, 20, 50, 100, 200, 500)
         assert (np.diff(curve.shares) >= 0).all()
@@ -33,9 +33,10 @@ def test_curves_never_fall_and_the_scans_top_ten_is_nearer_than_the_teachers(fit
 
 
 def test_the_shares_are_those_of_shuffled_ties(fitted):
-    head, nested = fitted
-    curve, _ = candidate_curves(head, nested, wanted=0.9, target=None)
+    heads, nested = fitted
+    curve, _ = candidate_curves(heads, nested, wanted=0.9, target=None)
     task = nested.benches[-1].task
+    head = heads[-1]
     queries = Codes.from_logits(head.query_logits(task.queries))
     distances = queries.hamming(Codes.from_logits(head.document_logits(task.documents))).astype(float)
     best = np.argsort(-(task.queries @ task.documents.T), axis=1)[:, :10]
@@ -48,31 +49,41 @@ def test_the_shares_are_those_of_shuffled_ties(fitted):
 
 
 def test_needed_is_the_fewest_that_hold_the_wanted_share(fitted, monkeypatch):
-    head, nested = fitted
-    curve, _ = candidate_curves(head, nested, wanted=0.9, target=None)
+    heads, nested = fitted
+    curve, _ = candidate_curves(heads, nested, wanted=0.9, target=None)
     monkeypatch.setattr(probe_candidates, "COUNTS", (curve.needed - 1, curve.needed))
-    again, _ = candidate_curves(head, nested, wanted=0.9, target=None)
+    again, _ = candidate_curves(heads, nested, wanted=0.9, target=None)
     assert again.shares[0] < 0.9 <= again.shares[1]
 
 
 def test_everything_is_needed_to_be_sure_of_all(fitted):
-    head, nested = fitted
-    all_of_it, _ = candidate_curves(head, nested, wanted=1.0, target=None)
-    some, _ = candidate_curves(head, nested, wanted=0.5, target=None)
+    heads, nested = fitted
+    all_of_it, _ = candidate_curves(heads, nested, wanted=1.0, target=None)
+    some, _ = candidate_curves(heads, nested, wanted=0.5, target=None)
     assert some.needed < all_of_it.needed <= 600
 
 
 def test_more_documents_need_more_candidates_but_not_more_than_there_are(fitted):
-    head, nested = fitted
-    near, _ = candidate_curves(head, nested, wanted=0.9, target=1200)
-    far, _ = candidate_curves(head, nested, wanted=0.9, target=1_000_000)
+    heads, nested = fitted
+    near, _ = candidate_curves(heads, nested, wanted=0.9, target=1200)
+    far, _ = candidate_curves(heads, nested, wanted=0.9, target=1_000_000)
     assert near.needed < near.expected < far.expected < 1_000_000
-    down, _ = candidate_curves(head, nested, wanted=0.9, target=20)
+    down, _ = candidate_curves(heads, nested, wanted=0.9, target=20)
     assert down.expected <= 20
 
 
 def test_blocks_of_queries_change_nothing(fitted, monkeypatch):
-    head, nested = fitted
-    whole = candidate_curves(head, nested, wanted=0.9, target=5000)
+    heads, nested = fitted
+    whole = candidate_curves(heads, nested, wanted=0.9, target=5000)
     monkeypatch.setattr(probe_candidates, "_BLOCK_SCORES", 2000)
-    assert candidate_curves(head, nested, wanted=0.9, target=5000) == whole
+    assert candidate_curves(heads, nested, wanted=0.9, target=5000) == whole
+
+
+def test_each_size_is_measured_by_its_own_head(fitted):
+    heads, nested = fitted
+    fewer_bits = fit_head("itq", TrainingFeatures(nested.benches[0].task.documents), 8)
+    finer, _ = candidate_curves(heads, nested, wanted=0.9, target=1200)
+    mixed, _ = candidate_curves([fewer_bits, *heads[1:]], nested, wanted=0.9, target=1200)
+    assert (mixed.shares, mixed.needed) == (finer.shares, finer.needed)
+    # More are needed of the smallest part then, so that they seem to grow less.
+    assert mixed.expected < finer.expected

@@ -5,7 +5,8 @@ import pytest
 
 from llmhash.corpora import Documents
 from llmhash.errors import InputError
-from llmhash.evaluation.probe_data import ProbeData, first_occurrences
+from llmhash.evaluation.probe_data import ProbeData, first_occurrences, part_of
+from llmhash.heads import TrainingFeatures
 
 
 def rows_of(*arrays: np.ndarray) -> list[set[bytes]]:
@@ -84,6 +85,22 @@ def test_documents_that_serve_as_queries_are_not_searched(vectors):
     assert vectors[7].tobytes() in searched  # whose copies would be found at once
     assert data.duplicates == 2
     assert data.query_features is None
+
+
+def test_a_part_keeps_the_queries_cut_from_it(vectors):
+    rows = np.array([3, 5, 8])
+    queries = np.arange(40, dtype=np.float32).reshape(5, 8)
+    training = TrainingFeatures(vectors, queries, np.array([5, 4, -1, 8, 3]), sides_differ=True)
+    part = part_of(training, rows)
+    np.testing.assert_array_equal(part.documents, vectors[rows])
+    np.testing.assert_array_equal(part.queries, queries[[0, 2, 3, 4]])
+    assert part.sources.tolist() == [1, -1, 2, 0]
+    assert part.sides_differ
+    none = part_of(TrainingFeatures(vectors, queries, np.full(5, 4)), rows)
+    assert none.queries is None
+    assert none.sources is None
+    unknown = part_of(TrainingFeatures(vectors, queries), rows)
+    np.testing.assert_array_equal(unknown.queries, queries)
 
 
 def test_first_occurrences():

@@ -55,12 +55,20 @@ def test_parts_are_nested_and_hold_every_querys_document(nested):
 
 def test_codes_keep_less_of_more_documents_and_a_finer_scoring_keeps_more(nested):
     benches, documents = nested
-    found = benches.run(fit_head("itq", TrainingFeatures(documents), 16))
+    found = benches.run([fit_head("itq", TrainingFeatures(documents), 16)] * 3)
     for scoring in ("hamming", "asymmetric_scan"):
         ndcg = found[scoring].ndcg.mean(axis=1)
         assert ndcg.shape == (3,)
         assert ndcg[0] > ndcg[2]
     assert found["asymmetric_scan"].overlap[-1].mean() > found["hamming"].overlap[-1].mean()
+
+
+def test_each_size_is_measured_by_its_own_head(nested):
+    benches, documents = nested
+    wide, narrow = (fit_head("itq", TrainingFeatures(documents), bits) for bits in (16, 4))
+    both = benches.run([narrow, wide, wide])["hamming"].ndcg
+    alone = [benches.run([head] * 3)["hamming"].ndcg for head in (narrow, wide)]
+    np.testing.assert_array_equal(both, np.stack([alone[0][0], *alone[1][1:]]))
 
 
 def test_a_constant_factor_is_continued_exactly():

@@ -91,7 +91,22 @@ def test_enough_is_said_with_what_was_confirmed(report):
     assert any("On 40 other queries, which had no part in this choice" in line for line in lines)
     assert any("Extrapolated to 4,000 documents" in line for line in lines)
     assert any(f"take {best.candidates_asymmetric:,} to rescore" in line for line in lines)
-    assert any("add it to --heads" in line for line in lines)
+    for head in ("distill", "scan"):
+        (line,) = (line for line in lines if line.startswith(f"The head {head} "))
+        assert "add it to --heads" in line
+        tried = advice(replace(report, heads=(*report.heads, head)))
+        assert not any(line.startswith(f"The head {head} ") for line in tried)
+
+
+def test_codes_for_the_scan_alone_get_no_advice_on_candidates(report):
+    best = replace(report.recommendation, head="scan", candidates_asymmetric=None, candidates_int8=None)
+    kept = tuple(replace(row, head="scan") for row in report.kept if row.head == report.recommendation.head)
+    only = replace(report, recommendation=best, kept=kept, candidates=())
+    lines = advice(only)
+    assert "Scoring at 4,000 documents: asymmetric_scan. Codes of scan are found by nothing else." in lines
+    assert not any("by Hamming distance, take" in line for line in lines)
+    assert "Candidates\n" not in printed(only)
+    assert "## Candidates" not in probe_markdown(only)
 
 
 def test_a_miss_on_the_fresh_queries_is_said(report):
@@ -106,8 +121,14 @@ def test_not_enough_names_the_best_and_what_to_try(report):
     poor = replace(report, recommendation=replace(report.recommendation, enough=False), keep=0.97)
     lines = advice(poor)
     assert lines[0].startswith("No codes keep 97 % of the teacher. The best were")
-    assert lines[1].startswith("Next to try: distill")
+    assert lines[1].startswith(
+        "Next to try: distill, which is trained to keep the teacher's ranking, and scan,"
+    )
     tried = advice(replace(poor, heads=("sign", "distill")))
+    assert tried[1].startswith(
+        "Next to try: scan, which keeps the teacher's ranking for the asymmetric scan alone: add"
+    )
+    tried = advice(replace(poor, heads=("sign", "distill", "scan")))
     assert tried[1].startswith("Next to try: more bits, or rescoring with int8 vectors")
 
 
