@@ -56,7 +56,7 @@ class Retriever:
     - `hamming`: 1 - 2h/b of the Hamming distance h between the codes.
     - `asymmetric`: q·d / sum|q|, or where the hasher gives its queries tables, the sum of the entries that
       the document's bytes name, over the nearest candidates by Hamming distance.
-    - `asymmetric_scan`: the same over all documents, exactly; where the codes are for it alone, the distance
+    - `asymmetric_scan`: the same over all documents, exactly; where a codebook chose the codes, the distance
       from what their bytes stand for, over the 500 best by such sums.
     - `int8`, `float16`: the cosine between the query's features and the document's as the sidecar keeps them,
       over the best candidates by asymmetric score.

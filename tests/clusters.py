@@ -3,7 +3,7 @@
 import numpy as np
 
 from llmhash.heads.base import TrainingFeatures
-from llmhash.heads.codebook_choice import asymmetric_loss, with_query_codes
+from llmhash.heads.codebook_choice import asymmetric_loss
 from llmhash.heads.ranking import RankingSettings
 
 
@@ -21,11 +21,6 @@ def clustered_corpus(documents, queries, *, dim, clusters, shift):
 def held_out_loss(head, features, ranking):
     """The asymmetric loss of the head's own codes."""
     return asymmetric_loss(head, head.document_codes(features.documents[ranking.rows]), ranking)
-
-
-def choose_query_codes(head, features, ranking):
-    """The head as held-out queries want it, judged on its own codes."""
-    return with_query_codes(head, head.document_codes(features.documents[ranking.rows]), ranking)
 
 
 def ranking_settings(held_out):

@@ -115,9 +115,18 @@ def test_with_a_codebook_the_signs_of_the_logits_are_exported(
     )
     options = {"steps": 5, "codebook": "always"}
     hasher = Hasher.distill(encoder, [f"{text} {i}" for i in range(12) for text in TEXTS], options=options)
-    if not chooses_codes:
-        trained = Codebook(hasher.head.codebook.tables)
-        hasher = Hasher(replace(hasher.head, codebook=trained), encoder)
+    book = hasher.head.codebook
+    if chooses_codes:
+        # So few documents are all coded by their signs: other vectors, and one vote against all bits.
+        anchor = {
+            "anchor_keys": np.zeros((1, book.dim), np.float32),
+            "anchor_offsets": np.zeros(1, np.float32),
+            "anchor_votes": np.full((1, book.bits), -1e6, np.float32),
+        }
+        book = replace(book, tables=100 * book.tables[:, ::-1], **anchor)
+    else:
+        book = Codebook(book.tables)
+    hasher = Hasher(replace(hasher.head, codebook=book), encoder)
     model = hasher.to_sentence_transformers()
     plain, query = (encode(TEXTS, precision="ubinary") for encode in (model.encode, model.encode_query))
     np.testing.assert_array_equal(query, Codes.from_logits(hasher.encode_queries(TEXTS)).packed)

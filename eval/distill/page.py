@@ -29,11 +29,11 @@ A retention is a row's nDCG@10 over the float teacher's on the same documents an
 means over seeds, intervals are 95 % bootstrap intervals over queries. Every row is fitted on the
 documents that it is measured on, without queries or judgements, and scores without a float store.
 Heads stand by Hamming distance and by asymmetric scan (the query's logits or tables against every
-code, the 500 best of scan's then by their distances); FAISS's quantizers score all documents with
-the float query (LSQ is fitted in fewer rounds the wider its codes are, for a round takes time in the
-cube of the width); sentence-transformers rescores the 400 nearest of its codes with the float query,
-as its own search does. Bytes are everything stored for one more document; what is fixed (model bytes)
-stands beside it."""
+code, the 500 best then by their distances where a codebook chose the codes); FAISS's quantizers score
+all documents with the float query (LSQ is fitted in fewer rounds the wider its codes are, for a round
+takes time in the cube of the width); sentence-transformers rescores the 400 nearest of its codes with
+the float query, as its own search does. Bytes are everything stored for one more document; what is fixed
+(model bytes) stands beside it."""
 _POOLED = """\
 The documents of all sets as one corpus, each set's queries with its own judgements (at most
 {most_queries:,} queries a set, a seeded sample). Rows are fitted once, on the pool; of more than 65,536

@@ -28,7 +28,7 @@ FEWEST_DOCUMENTS = 100
 #: Documents below which their own projection, and a codebook with 256 entries a byte, say more of them than
 #: of those to come.
 OWN_DOCUMENTS = 1000
-# The distill head's weight, and more pull: it keeps Hamming distance better and the asymmetric score worse.
+# Weights of the codebook. More pull keeps Hamming distance better and the asymmetric score worse.
 _PARALLEL, _PULL = 8.0, 0.3
 # Near documents tell less of queries than queries would, and a codebook makes up for what is left as it is.
 _SHRINKAGE = 0.8

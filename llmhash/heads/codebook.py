@@ -18,15 +18,11 @@ distance ranks codes. A query's own is found in the same way, or is the signs of
 in which anchors, places in the corpus with keys K, vote with V for the codes of the documents there (see
 `llmhash.heads.codebook_anchors`).
 
-A vector v is what documents of that code have in common, and what tells near documents apart is the first
-that it lacks. A map of the queries, `q -> A q + a` in the place of q, stresses it; see
-`llmhash.heads.codebook_queries`.
-
-A codebook for the asymmetric scan alone maps documents by a matrix D, too, so that a code minimises
-`||D x - v||^2`, and scores by distance from the mapped query: `-||A q + a - v||^2 / 2` is
-`(A q + a) . v - ||v||^2 / 2` but for what is the same for all documents. Offsets o of the bytes come near the
-last term where sums are to be compared; a correction makes up for the rest (see
-`llmhash.index.NormCorrection` and `llmhash.heads.scan`).
+A codebook may map documents by a matrix D, and queries to `A q + a`. Here x is then the mapped document, and
+scores are by distance: `-||A q + a - v||^2 / 2` is `(A q + a) . v - ||v||^2 / 2` but for what is the same for
+all documents. Offsets o of the bytes come near the last term where sums are to be compared; a correction
+makes up for the rest (see `llmhash.index.NormCorrection` and `llmhash.heads.query_space`). Without a pull,
+such codes serve the asymmetric scan alone.
 
 Such a codebook may have local maps: the value of a code's first byte says which group a document is in, and
 the sum w of the other bytes' vectors is bent to `w + U_g P_g w` as the group's documents lie (see
@@ -59,8 +55,8 @@ _DTYPES = {
     "local_up": np.dtype(np.int8),
 }
 # Partial codes that the search keeps, times the bytes of a code: what a document costs then hardly depends on
-# the width. Wider codes lose less by a narrow beam; those for the scan alone are worth more than the least.
-_BEAM_BUDGET, _LEAST_BEAM, _LEAST_SCAN_BEAM = 64, 2, 4
+# the width. Wider codes lose less by a narrow beam; distances are worth more than the least.
+_BEAM_BUDGET, _LEAST_BEAM, _LEAST_DISTANCE_BEAM = 64, 2, 4
 # Bytes of a code up to which products of entries are made (130 MB), and documents a byte from which on.
 _MOST_BETWEEN, _DOCUMENTS_BETWEEN = 32, 128
 # Numbers in the search's largest array.
@@ -188,7 +184,7 @@ class Codebook:
     @property
     def scan_only(self) -> bool:
         """Whether codes serve the asymmetric scan alone: Hamming distance then ranks poorly."""
-        return self.document_map is not None
+        return self.document_map is not None and self.weights is not None and not self.weights[1]
 
     @cached_property
     def local(self) -> LocalMaps | None:
@@ -211,8 +207,8 @@ class Codebook:
 
     @cached_property
     def correction(self) -> NormCorrection | None:
-        """What codes for the scan alone add to the sums of `query_tables`' entries; else None."""
-        if not self.scan_only:
+        """What scores by distance add to the sums of `query_tables`' entries; None where they are others."""
+        if self.document_map is None:
             return None
         offsets = np.zeros(self.tables.shape[:2], np.float32) if self.offsets is None else self.offsets
         return NormCorrection(self.tables, offsets, self.local)
@@ -258,7 +254,7 @@ class Codebook:
                 rows = np.flatnonzero(groups == group)
                 codes[rows] = self._of_group(self.local, group).encode(features[rows], logits[rows])
             return codes
-        least = _LEAST_SCAN_BEAM if self.scan_only else _LEAST_BEAM
+        least = _LEAST_BEAM if self.document_map is None else _LEAST_DISTANCE_BEAM
         beam = max(least, _BEAM_BUDGET // len(self.tables))
         step = max(1, _CELLS // (beam * max(256, self.dim)))
         # The products of all entries are worth making for many documents: each then takes one product with an

@@ -25,7 +25,7 @@ from llmhash.binarize import estimator
 from llmhash.codes import Codes
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.codebook import Codebook
-from llmhash.heads.codebook_choice import hamming_loss
+from llmhash.heads.codebook_choice import hamming_overlap
 from llmhash.heads.ranking import QuerySet, Ranking
 from llmhash.heads.ranking_training import Progress, train_to_rank
 from llmhash.training import TrainingPlan
@@ -60,8 +60,7 @@ def with_anchors(
     count = min(MOST_ANCHORS, len(ranking.documents) // _DOCUMENTS_EACH)
     if head.codebook is None or count == 0:
         return head
-    start = replace(head, codebook=replace(head.codebook, query_mean=None))
-    student = _Anchors(start, codes, ranking, count, seed).to(ranking.documents.device)
+    student = _Anchors(head, codes, ranking, count, seed).to(ranking.documents.device)
     estimate = estimator("straight_through_tanh")
     given = ranking.training.given
     made = transplanted(ranking, _TRANSPLANTED, torch.Generator().manual_seed(seed))
@@ -75,8 +74,8 @@ def with_anchors(
         seed=seed,
         progress=progress,
     )
-    anchored = student.head(start, ranking)
-    gains = hamming_loss(anchored, codes, ranking) < hamming_loss(head, codes, ranking)
+    anchored = student.head(head, ranking)
+    gains = hamming_overlap(anchored, codes, ranking) > hamming_overlap(head, codes, ranking)
     return anchored if gains else head
 
 

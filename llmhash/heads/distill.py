@@ -28,17 +28,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from llmhash.binarize import estimator, signs
-from llmhash.codes import check_bits
+from llmhash.codes import Codes, check_bits
 from llmhash.errors import InputError
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import FloatArray, TrainingFeatures
 from llmhash.heads.codebook_anchors import with_anchors
-from llmhash.heads.codebook_choice import asymmetric_loss, with_query_codes
-from llmhash.heads.codebook_fit import fit_codebook
-from llmhash.heads.codebook_queries import with_query_map
+from llmhash.heads.codebook_choice import asymmetric_loss
 from llmhash.heads.codebook_training import train_codebook
 from llmhash.heads.nested import nested_itq, nested_widths
 from llmhash.heads.projection import START_ROWS, itq_start, random_rotation
+from llmhash.heads.query_space import QuerySpace, with_offsets
 from llmhash.heads.ranking import Ranking, RankingBatch, RankingSettings
 from llmhash.objectives.balance import bit_balance, decorrelation
 from llmhash.objectives.similarity import listwise_kl
@@ -46,7 +45,9 @@ from llmhash.training import TrainingPlan, train
 
 #: When codes get a codebook.
 CODEBOOK_USES = ("auto", "always", "never")
-_NOT_NEGATIVE = ("asymmetric", "symmetric", "balance", "decorrelation", "query_noise", "parallel", "pull")
+_NOT_NEGATIVE = ("asymmetric", "symmetric", "balance", "decorrelation", "query_noise", "pull")
+# How often the codebook's tables are fitted to codes and codes found anew.
+_ROUNDS = 8
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ class DistillOptions:
         codebook: Whether documents' codes are chosen, and asymmetrically scored, by an additive codebook over
             their bytes (see `llmhash.heads.codebook`): "auto" where that ranks held-out queries better,
             "always", or "never". Codes of whole bytes only, and none that is nested.
-        parallel: The codebook's weight of a document's error along its own direction.
-        pull: How strongly the codebook holds codes to the signs of the logits, for Hamming distance's sake.
+        pull: How strongly the codebook holds codes to the signs of the logits, for Hamming distance's sake; 0
+            gives codes for the asymmetric scan alone.
         nested: Widths whose first bits are to be good codes by themselves, beside all bits; those that are
             not below the code's are left out.
         device: Where to train: "cpu", "cuda", ...
@@ -114,8 +115,7 @@ class DistillOptions:
     max_queries: int = 10_000
     validation_queries: int = 512
     codebook: str = "auto"
-    parallel: float = 8.0
-    pull: float = 0.2
+    pull: float = 0.1
     nested: Sequence[int] = ()
     device: str = "cpu"
 
@@ -218,17 +218,17 @@ def _with_codebook(
 ) -> AffineHead:
     """The head with the codebook that held-out queries prefer: of codes it chose, of signs, or none."""
     documents = features.documents[ranking.rows]
-    book = fit_codebook(
-        documents,
-        head,
-        parallel=options.parallel,
+    space = QuerySpace.fit(features, head.bits)
+    book = space.fit_book(
+        space.documents(documents),
+        space.of_points(head),
         pull=options.pull,
+        rounds=_ROUNDS,
         seed=seed,
         progress=progress,
     )
-    best = replace(head, codebook=book)
-    codes = best.document_codes(documents)
-    best = with_query_map(best, codes, ranking, seed=seed, progress=progress)
+    chosen = book.encode(documents, head.document_logits(documents))
+    best, codes = replace(head, codebook=with_offsets(book, chosen)), Codes(chosen, head.bits)
     if options.codebook == "auto":
         signs = head.document_codes(documents)
         trained = replace(head, codebook=train_codebook(head, ranking, seed=seed, progress=progress))
@@ -236,7 +236,6 @@ def _with_codebook(
         best, codes = min(judged, key=lambda pair: asymmetric_loss(pair[0], pair[1], ranking))
     if best.codebook is None or not best.codebook.chooses_codes:
         return best
-    best = with_query_codes(best, codes, ranking)
     return with_anchors(best, codes, ranking, seed=seed, progress=progress)
 
 

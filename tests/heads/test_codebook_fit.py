@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from clusters import choose_query_codes, clustered_corpus, held_out_loss, ranking_settings
+from clusters import clustered_corpus, held_out_loss, ranking_settings
 
 from llmhash.heads import fit_head
 from llmhash.heads.affine import AffineHead
@@ -193,6 +193,29 @@ def test_held_out_queries_prefer_a_codebook_on_a_small_clustered_corpus(corpus, 
     assert held_out_loss(scaled, corpus, ranking) == pytest.approx(plain, rel=1e-3)
 
 
+def test_where_sources_count_the_loss_is_of_finding_them(corpus):
+    """One direction of the documents is all noise to queries, and the teacher's ranking goes by it."""
+    rng, dim = np.random.default_rng(0), corpus.dim
+    loud = np.where(np.arange(dim) == 0, 30, 1)
+    documents = (loud * rng.normal(size=(500, dim))).astype(np.float32)
+    sources = rng.integers(500, size=400)
+    queries = documents[sources] + 0.1 * rng.normal(size=(400, dim))
+    queries[:, 0] = 30 * rng.normal(size=400)
+    features = TrainingFeatures(documents, queries.astype(np.float32), sources)
+    by_teacher, none = np.eye(dim, dtype=np.float32), np.zeros(dim, np.float32)
+    by_source = np.diag(loud == 1).astype(np.float32)
+    head = fit_itq(features, 16)
+    book = with_codebook(head, features).codebook
+    heads = [
+        replace(head, codebook=replace(book, query_map=each, query_shift=none))
+        for each in (by_teacher, by_source)
+    ]
+    for share, better in ((0.0, 0), (0.4, 1)):
+        ranking = Ranking(features, replace(SETTINGS, source_share=share), seed=0, device="cpu")
+        losses = [held_out_loss(each, features, ranking) for each in heads]
+        assert losses[better] < losses[1 - better]
+
+
 def test_the_loss_tells_a_codebook_that_ranks_at_random(corpus, head):
     ranking = Ranking(corpus, SETTINGS, seed=0, device="cpu")
     book = with_codebook(head, corpus).codebook
@@ -200,28 +223,6 @@ def test_the_loss_tells_a_codebook_that_ranks_at_random(corpus, head):
     # Codes stay what they were, and are read wrongly.
     noise = AffineHead(head.weight, head.bias, codebook=Codebook(shuffled))
     assert held_out_loss(noise, corpus, ranking) > held_out_loss(head, corpus, ranking)
-
-
-def test_queries_codes_are_chosen_where_held_out_queries_rank_better_for_it(corpus, head):
-    """The logits of the queries' side say nothing; by the codebook, queries lie near their documents."""
-    sided = TrainingFeatures(corpus.documents, corpus.queries, corpus.sources, sides_differ=True)
-    ranking = Ranking(sided, SETTINGS, seed=0, device="cpu")
-    noise = np.random.default_rng(0).normal(0, 1e-4, head.weight.shape).astype(np.float32)
-    deaf = replace(with_codebook(head, corpus), query_weight=noise, query_bias=np.zeros(16, np.float32))
-    taken = choose_query_codes(deaf, sided, ranking).codebook
-    np.testing.assert_allclose(taken.query_mean, sided.queries.mean(axis=0), atol=1e-4)
-
-
-def test_queries_codes_stay_the_signs_where_these_rank_better(corpus, head):
-    ranking = Ranking(corpus, SETTINGS, seed=0, device="cpu")
-    book = with_codebook(head, corpus).codebook
-    # A pull this strong gives documents the signs, and queries, whose logits are small, those of noise.
-    strong = replace(book, weights=np.array([8, 1e4], np.float32))
-    noise = np.random.default_rng(0).normal(size=book.tables.shape).astype(np.float32)
-    useless = replace(head, query_weight=head.weight / 1e6, query_bias=head.bias / 1e6)
-    useless = replace(useless, codebook=replace(strong, tables=noise))
-    assert choose_query_codes(useless, corpus, ranking).codebook.query_mean is None
-    assert choose_query_codes(head, corpus, ranking) is head
 
 
 def test_never_always_and_auto(corpus):

@@ -95,8 +95,8 @@ def reference(hasher, documents, query, scoring, k, candidates):
     own = hasher.encode_query_codes(query[None]).packed
     distances = np.bitwise_count(codes ^ own).sum(axis=1).astype(int)
     book = hasher.head.codebook
-    asked = query if book.query_map is None else book.query_map @ query + book.query_shift
-    asymmetric = book.decode(codes) @ asked
+    vectors = book.decode(codes)
+    asymmetric = vectors @ (book.query_map @ query + book.query_shift) - np.square(vectors).sum(axis=1) / 2
     pool = np.arange(len(codes))
     scores = 1 - 2 * distances / BITS if scoring == "hamming" else asymmetric
     if scoring == "asymmetric":

@@ -125,10 +125,10 @@ def test_progress_is_reported(clustered):
     options = replace(QUICK, codebook="always")
     fit_distill(clustered[0], 8, options=options, progress=lambda *step: seen.append(step))
     phases = [(step, len(list(group))) for step, group in groupby(steps for _, steps, _ in seen)]
-    # Training, the codebook, the map of queries, and their anchors; the last two may stop early.
-    assert [steps for steps, _ in phases] == [30, 3, 300, 500]
-    assert [count for _, count in phases[:2]] == [30, 3]
-    assert [message for _, _, message in seen[30:33]] == 3 * ["codebook"]
+    # Training, the codebook, and queries' anchors, which may stop early.
+    assert [steps for steps, _ in phases] == [30, 8, 500]
+    assert [count for _, count in phases[:2]] == [30, 8]
+    assert [message for _, _, message in seen[30:38]] == 8 * ["codebook"]
 
 
 @pytest.mark.parametrize(

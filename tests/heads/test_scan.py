@@ -13,7 +13,7 @@ from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.codebook import Codebook
 from llmhash.heads.query_model import inverse_root, query_model, shrinkage_at
-from llmhash.heads.scan import additive, fit_scan
+from llmhash.heads.scan import fit_scan
 from llmhash.index import TableQueries, asymmetric_scores
 
 DIM, DOCUMENTS = 24, 3000
@@ -199,17 +199,6 @@ def test_codes_of_any_width_are_fitted_in_the_same_rounds(features, bits):
     told = []
     fit_scan(features, bits, progress=lambda *state: told.append(state))
     assert [state[:2] for state in told] == [(turn + 1, 8) for turn in range(8)]
-
-
-def test_offsets_that_are_a_sum_over_bytes_are_found():
-    rng = np.random.default_rng(0)
-    codes = rng.integers(0, 256, (20_000, 3), dtype=np.uint8)
-    terms = rng.normal(size=(3, 256)).astype(np.float32)
-    targets = terms[np.arange(3), codes].sum(axis=1)
-    found = additive(targets, codes)
-    assert found.shape == (3, 256)
-    np.testing.assert_allclose(found[np.arange(3), codes].sum(axis=1), targets, atol=0.3)
-    assert np.abs(found[np.arange(3), codes].sum(axis=1) - targets).mean() < 0.05
 
 
 def test_tensors_and_back(head, features):
