@@ -227,10 +227,11 @@ def _with_codebook(
         seed=seed,
         progress=progress,
     )
-    chosen = book.encode(documents, head.document_logits(documents))
+    logits = head.document_logits(documents)
+    chosen = book.encode(documents, logits)
     best, codes = replace(head, codebook=with_offsets(book, chosen)), Codes(chosen, head.bits)
     if options.codebook == "auto":
-        signs = head.document_codes(documents)
+        signs = Codes.from_logits(logits)
         trained = replace(head, codebook=train_codebook(head, ranking, seed=seed, progress=progress))
         judged = [(best, codes), (trained, signs), (head, signs)]
         best, codes = min(judged, key=lambda pair: asymmetric_loss(pair[0], pair[1], ranking))

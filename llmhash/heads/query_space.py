@@ -22,6 +22,7 @@ from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import FloatArray, TrainingFeatures, mean_vector
 from llmhash.heads.codebook import Bytes, Codebook
 from llmhash.heads.codebook_fit import Progress, fit_codebook, membership
+from llmhash.heads.error_sampling import mapped
 from llmhash.heads.query_model import query_model, shrinkage_at
 
 # Keeps the regression of the norms well posed where few documents take a value.
@@ -60,9 +61,7 @@ class QuerySpace:
 
     def documents(self, documents: FloatArray) -> FloatArray:
         """Documents float32 (n, d) as points, float32 (n, d)."""
-        centred: FloatArray = documents - self.mean
-        points: FloatArray = centred @ self.document_map.T
-        return points
+        return mapped(documents, self.mean, self.document_map)
 
     def head(self, points: AffineHead) -> AffineHead:
         """A head of points as one of features, documents' and queries', each centred on their own mean."""
@@ -117,10 +116,10 @@ class QuerySpace:
         if fitted.mean is not None:
             # The fit is about the sample's mean; documents drawn for coding badly are off the middle of all.
             tables[0] += fitted.mean
-        return Codebook(
-            tables,
+        return replace(
+            fitted,
+            tables=tables,
             mean=self.mean,
-            weights=fitted.weights,
             document_map=self.document_map,
             query_map=self.query_map,
             query_shift=-self.query_map @ self.query_mean,
