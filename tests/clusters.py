@@ -3,7 +3,6 @@
 import numpy as np
 
 from llmhash.heads.base import TrainingFeatures
-from llmhash.heads.codebook_choice import asymmetric_loss
 from llmhash.heads.ranking import RankingSettings
 
 
@@ -16,11 +15,6 @@ def clustered_corpus(documents, queries, *, dim, clusters, shift):
     sources = rng.integers(documents, size=queries)
     near = features[sources] + rng.normal(0, 0.03, (queries, dim)).astype(np.float32)
     return TrainingFeatures(features, near.astype(np.float32), sources)
-
-
-def held_out_loss(head, features, ranking):
-    """The asymmetric loss of the head's own codes."""
-    return asymmetric_loss(head, head.document_codes(features.documents[ranking.rows]), ranking)
 
 
 def ranking_settings(held_out):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -110,6 +110,18 @@ class TrainingFeatures:
             )
         if validation.features.shape[1] != self.dim or type(validation.features) is not type(self.documents):
             raise InputError("the validation documents must come from the encoder of the documents.")
+
+    def without_queries(self, rows: NDArray[np.int64]) -> TrainingFeatures:
+        """The same but for some of the queries, int64: those that something else is to be judged by."""
+        if self.queries is None:
+            return self
+        kept = np.setdiff1d(np.arange(self.queries.shape[0]), rows)
+        return replace(
+            self,
+            queries=self.queries[kept] if len(kept) else None,
+            sources=self.sources[kept] if self.sources is not None and len(kept) else None,
+            clean_queries=self.clean_queries[kept] if self.clean_queries is not None and len(kept) else None,
+        )
 
     @property
     def count(self) -> int:

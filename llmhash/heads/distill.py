@@ -10,8 +10,9 @@ For a training query q and candidate documents d_j, the target is the teacher's 
 with logits `z(x) = W (x - mean) + c`, learned scales alpha and beta, and an estimator of `llmhash.binarize`
 behind each sign. Queries are the pseudo-queries and the documents themselves, each of those without itself
 among the candidates. Candidates are all documents, or in a large corpus the batch's nearest ones and a
-random sample that stands, weighted, for the rest. It starts from ITQ. At the end a codebook may take over the
-codes and the asymmetric score (see `llmhash.heads.codebook`), and the queries' side is trained on its codes.
+random sample that stands, weighted, for the rest. It starts from ITQ. At the end a codebook takes over the
+codes and the asymmetric score (see `llmhash.heads.codebook`), and the queries' side is trained on its codes;
+of a large corpus held-out queries choose what serves them (see `llmhash.heads.codebook_choice`).
 
 A nested head's loss is the mean over its widths, each prefix of the code being scored with scales of its own.
 """
@@ -33,11 +34,11 @@ from llmhash.errors import InputError
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import FloatArray, TrainingFeatures
 from llmhash.heads.codebook_anchors import with_anchors
-from llmhash.heads.codebook_choice import asymmetric_loss
-from llmhash.heads.codebook_training import train_codebook
+from llmhash.heads.codebook_choice import Judge, best_of_large
+from llmhash.heads.distance_codebook import fit_distance_codebook
 from llmhash.heads.nested import nested_itq, nested_widths
 from llmhash.heads.projection import START_ROWS, itq_start, random_rotation
-from llmhash.heads.query_space import QuerySpace, with_offsets
+from llmhash.heads.query_space import QuerySpace
 from llmhash.heads.ranking import Ranking, RankingBatch, RankingSettings
 from llmhash.objectives.balance import bit_balance, decorrelation
 from llmhash.objectives.similarity import listwise_kl
@@ -45,9 +46,10 @@ from llmhash.training import TrainingPlan, train
 
 #: When codes get a codebook.
 CODEBOOK_USES = ("auto", "always", "never")
-_NOT_NEGATIVE = ("asymmetric", "symmetric", "balance", "decorrelation", "query_noise", "pull")
-# How often the codebook's tables are fitted to codes and codes found anew.
-_ROUNDS = 8
+_NOT_NEGATIVE = ("asymmetric", "symmetric", "balance", "decorrelation", "query_noise")
+# Documents that a codebook's tables know each of, about a hundred for each value of a byte, and the pull that
+# its codes then bear.
+_KNOWN, _PULL = 25_000, 0.1
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,12 @@ class DistillOptions:
             neighbours have to be mined: a seeded sample.
         validation_queries: Queries held out at most; a tenth of them where that is less.
         codebook: Whether documents' codes are chosen, and asymmetrically scored, by an additive codebook over
-            their bytes (see `llmhash.heads.codebook`): "auto" where that ranks held-out queries better,
-            "always", or "never". Codes of whole bytes only, and none that is nested.
+            their bytes (see `llmhash.heads.codebook`): "auto", of more than 25,000 documents where held-out
+            queries find more by both scores; "always"; or "never". Codes of whole bytes only, and none that
+            is nested.
         pull: How strongly the codebook holds codes to the signs of the logits, for Hamming distance's sake; 0
-            gives codes for the asymmetric scan alone.
+            gives codes for the asymmetric scan alone. None takes less the larger the corpus: 0.1, above
+            25,000 documents 0.01, above 100,000 0.005.
         nested: Widths whose first bits are to be good codes by themselves, beside all bits; those that are
             not below the code's are left out.
         device: Where to train: "cpu", "cuda", ...
@@ -115,7 +119,7 @@ class DistillOptions:
     max_queries: int = 10_000
     validation_queries: int = 512
     codebook: str = "auto"
-    pull: float = 0.1
+    pull: float | None = None
     nested: Sequence[int] = ()
     device: str = "cpu"
 
@@ -125,6 +129,8 @@ class DistillOptions:
         for name in _NOT_NEGATIVE:
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} must be at least 0, not {getattr(self, name)}.")
+        if self.pull is not None and not self.pull >= 0:
+            raise InputError(f"pull must be at least 0, not {self.pull}.")
         for name in ("candidates", "neighbours", "max_documents", "max_queries", "validation_queries"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}.")
@@ -205,10 +211,20 @@ def fit_distill(
     head = student.head(ranking.unit, ranking.document_mean, ranking.query_mean if differ else None)
     if options.codebook == "never" or bits % 8 or len(widths) > 1:
         return head
-    return _with_codebook(head, features, ranking, options, seed, progress)
+    if len(features.documents) <= _KNOWN:
+        return _of_known_documents(head, features, ranking, options, seed, progress)
+    return best_of_large(
+        head,
+        features,
+        Judge(ranking, options.asymmetric, options.symmetric),
+        pull=options.pull,
+        always=options.codebook == "always",
+        seed=seed,
+        progress=progress,
+    )
 
 
-def _with_codebook(
+def _of_known_documents(
     head: AffineHead,
     features: TrainingFeatures,
     ranking: Ranking,
@@ -216,28 +232,22 @@ def _with_codebook(
     seed: int,
     progress: Callable[[int, int, str], None] | None,
 ) -> AffineHead:
-    """The head with the codebook that held-out queries prefer: of codes it chose, of signs, or none."""
+    """The head with a codebook of documents few enough for it to know each, and with anchors for queries."""
     documents = features.documents[ranking.rows]
     space = QuerySpace.fit(features, head.bits)
-    book = space.fit_book(
+    book, codes = fit_distance_codebook(
+        space,
+        documents,
         space.documents(documents),
         space.of_points(head),
-        pull=options.pull,
-        rounds=_ROUNDS,
+        local=False,
+        logits=head.document_logits(documents),
+        pull=_PULL if options.pull is None else options.pull,
         seed=seed,
         progress=progress,
     )
-    logits = head.document_logits(documents)
-    chosen = book.encode(documents, logits)
-    best, codes = replace(head, codebook=with_offsets(book, chosen)), Codes(chosen, head.bits)
-    if options.codebook == "auto":
-        signs = Codes.from_logits(logits)
-        trained = replace(head, codebook=train_codebook(head, ranking, seed=seed, progress=progress))
-        judged = [(best, codes), (trained, signs), (head, signs)]
-        best, codes = min(judged, key=lambda pair: asymmetric_loss(pair[0], pair[1], ranking))
-    if best.codebook is None or not best.codebook.chooses_codes:
-        return best
-    return with_anchors(best, codes, ranking, seed=seed, progress=progress)
+    coded = replace(head, codebook=book)
+    return with_anchors(coded, Codes(codes, head.bits), ranking, seed=seed, progress=progress)
 
 
 def initial_projection(

@@ -41,6 +41,7 @@ def with_local_maps(
     book: Codebook,
     documents: FloatArray,
     x: FloatArray,
+    logits: FloatArray,
     rounds: int,
     *,
     seed: int = 0,
@@ -49,21 +50,21 @@ def with_local_maps(
     """The codebook with maps for groups of documents, and tables that fit them.
 
     Args:
-        book: For the scan alone, with neither offsets nor maps.
+        book: In the space that queries see, with neither offsets nor maps.
         documents: float32 (n, d), what maps and tables are fitted to: more than a few hundred for each group.
         x: float32 (n, d), the same, centred and mapped: what vectors are to come near.
+        logits: float32 (n, 8 m), whose signs codes are held to where the book has a pull.
         rounds: How often codes are found anew, and maps and tables fitted to them.
         seed: Of the groups.
         progress: Called with the round, from 0 on.
     """
-    blind = np.zeros((len(x), book.bits), np.float32)
-    codes = book.encode(documents, blind)
+    codes = book.encode(documents, logits)
     groups = _grouped(book.tables[0], np.bincount(codes[:, 0], minlength=256), seed)
     for turn in range(rounds):
         if progress is not None:
             progress(turn)
         if turn:
-            codes = book.encode(documents, blind)
+            codes = book.encode(documents, logits)
         order, bounds = _by_group(groups[codes[:, 0]], int(groups.max()) + 1)
         ordered, codes = x[order], codes[order]
         down, up, scales = _fit_maps(ordered, codes, bounds, book)

@@ -150,6 +150,8 @@ class Ranking:
         query_mean: float32 (d,), in units; the documents' where the sides do not differ.
         training: Queries to train on.
         held_out: Queries to choose weights by; the training queries where there are fewer than ten.
+        held_out_rows: int64, those of `held_out` that came with the documents, rows of the features' queries;
+            none where all queries are trained on.
     """
 
     def __init__(
@@ -170,12 +172,14 @@ class Ranking:
             self.query_mean = torch.from_numpy(statistics.mean(axis=0) / np.float32(self.unit)).to(device)
         self._all_are_candidates = len(documents) <= settings.candidates
         limit = None if self._all_are_candidates else settings.max_queries
-        given = _given_queries(features, rows, self.unit, limit, rng)
+        given, given_rows = _given_queries(features, rows, self.unit, limit, rng)
         everything = _document_queries(documents, limit, rng)
         if given is not None:
             everything = given.mixed(everything, settings.document_share)
         order = torch.from_numpy(rng.permutation(len(everything)))
         aside = min(settings.held_out, len(order) // 10)
+        numbers = order[:aside].numpy()
+        self.held_out_rows: NDArray[np.int64] = given_rows[numbers[numbers < len(given_rows)]]
         self.training = self.ready(everything[order[aside:]])
         self.held_out = self.ready(everything[order[: aside or settings.held_out]])
 
@@ -270,20 +274,21 @@ def _given_queries(
     unit: float,
     limit: int | None,
     rng: np.random.Generator,
-) -> QuerySet | None:
-    """The queries that came with the documents, in units; None where none did."""
+) -> tuple[QuerySet | None, NDArray[np.int64]]:
+    """The queries that came with the documents, in units, and their rows; None where none did."""
     if features.queries is None or len(features.queries) == 0:
-        return None
+        return None, np.empty(0, np.int64)
     sources = _positions(features.sources, rows, len(features.queries), len(features.documents))
     chosen = _sample(len(features.queries), limit, rng)
     clean = features.clean_queries
-    return QuerySet(
+    given = QuerySet(
         torch.from_numpy(features.queries[chosen] / np.float32(unit)),
         torch.full((len(chosen),), -1),
         torch.from_numpy(sources[chosen]),
         torch.full((len(chosen),), 1.0 / len(chosen), dtype=torch.float64),
         clean=None if clean is None else torch.from_numpy(clean[chosen] / np.float32(unit)),
     )
+    return given, chosen
 
 
 def _document_queries(documents: FloatArray, limit: int | None, rng: np.random.Generator) -> QuerySet:

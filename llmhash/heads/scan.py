@@ -13,23 +13,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from llmhash.errors import InputError
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.codebook_fit import Progress
+from llmhash.heads.distance_codebook import fit_distance_codebook, lies_locally
 from llmhash.heads.error_sampling import rows_by_error
-from llmhash.heads.local_maps import with_local_maps
 from llmhash.heads.projection import itq_start
-from llmhash.heads.query_space import QuerySpace, with_offsets
+from llmhash.heads.query_space import QuerySpace
 
-# Rounds of fitting.
-_ROUNDS = 8
-# In a corpus of more documents than these, groups of them have local maps. Tables for all then take fewer
-# rounds, and maps and tables together so many, or more at more than so many bytes.
-_ALIKE = 100_000
-_START_ROUNDS, _LOCAL_ROUNDS, _WIDE_ROUNDS, _WIDE = 3, 4, 6, 16
 # Documents that a large corpus's tables are fitted to, and tables and maps. More leave less of the sample to
 # small topics; fewer tell too little of each group.
 _ROWS, _LOCAL_ROWS = 100_000, 200_000
@@ -55,39 +47,13 @@ def fit_scan(
             f"scan looks tables up by whole bytes of a code: ask for {bits - bits % 8 + 8} bits, not {bits}."
         )
     space = QuerySpace.fit(features, bits)
-    local = len(features.documents) > _ALIKE and bits > 8
+    local = lies_locally(len(features.documents), bits)
     most = _LOCAL_ROWS if local else _ROWS
     rows = rows_by_error(features.documents, space.mean, space.document_map, most, seed)
     sample = features.documents[rows]
     points = space.documents(sample)
     start = itq_start(points, bits, seed=seed)
-    rounds, bending = _rounds(bits // 8, local)
-    tell = _of_all(progress, rounds + bending)
-    book = space.fit_book(points, start, pull=0.0, rounds=rounds, rows=len(points), seed=seed, progress=tell)
-    if local:
-
-        def tell_more(turn: int) -> None:
-            tell(rounds + turn + 1, bending, "local maps")
-
-        book = with_local_maps(book, sample, points, bending, seed=seed, progress=tell_more)
-    else:
-        book = replace(book, query_mean=space.query_mean)
-    codes = book.encode(sample, np.zeros((len(sample), bits), np.float32))
-    return replace(space.head(start), codebook=with_offsets(book, codes))
-
-
-def _rounds(width: int, local: bool) -> tuple[int, int]:
-    """Rounds in which tables of codes of so many bytes are fitted, and rounds with local maps."""
+    book, _ = fit_distance_codebook(space, sample, points, start, local=local, seed=seed, progress=progress)
     if not local:
-        return _ROUNDS, 0
-    return _START_ROUNDS, _WIDE_ROUNDS if width > _WIDE else _LOCAL_ROUNDS
-
-
-def _of_all(progress: Progress | None, rounds: int) -> Progress:
-    """Tells of so many rounds, whatever a part of them takes for their number."""
-
-    def tell(turn: int, _: int, message: str) -> None:
-        if progress is not None:
-            progress(turn, rounds, message)
-
-    return tell
+        book = replace(book, query_mean=space.query_mean)
+    return replace(space.head(start), codebook=book)

@@ -106,7 +106,7 @@ def test_local_maps_are_fitted_to_more_documents(documents, monkeypatch):
 
     monkeypatch.setattr(scan, "rows_by_error", take)
     for alike in (600, 599):
-        monkeypatch.setattr(scan, "_ALIKE", alike)
+        monkeypatch.setattr("llmhash.heads.distance_codebook._ALIKE", alike)
         for bits in (8, 16):
             fit_scan(TrainingFeatures(documents[:600]), bits)
     assert taken == [100_000, 100_000, 100_000, 200_000]

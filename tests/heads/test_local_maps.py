@@ -42,7 +42,7 @@ def plain(features):
 def head(features):
     """As in a corpus of more documents than are alike."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("llmhash.heads.scan._ALIKE", 1000)
+        patch.setattr("llmhash.heads.distance_codebook._ALIKE", 1000)
         patch.setattr("llmhash.heads.local_maps._GROUPS", TOPICS)
         return fit_scan(features, 24)
 
@@ -158,15 +158,13 @@ def test_few_documents_leave_maps_near_the_identity():
 def test_more_rounds_code_better(plain, features):
     book = replace(plain.codebook, offsets=None)
     x = (features.documents - book.mean) @ book.document_map.T
-    told = []
+    told, none = [], np.zeros((len(x), 24), np.float32)
     once, thrice = (
-        with_local_maps(book, features.documents, x, rounds, progress=told.append) for rounds in (1, 3)
+        with_local_maps(book, features.documents, x, none, rounds, progress=told.append) for rounds in (1, 3)
     )
     assert told == [0, 0, 1, 2]
     errors = [
-        np.square(x - each.decode(each.encode(features.documents, np.zeros((len(x), 24), np.float32))))
-        .sum(axis=1)
-        .mean()
+        np.square(x - each.decode(each.encode(features.documents, none))).sum(axis=1).mean()
         for each in (book, once, thrice)
     ]
     assert errors[0] > errors[1] > errors[2]
@@ -174,7 +172,7 @@ def test_more_rounds_code_better(plain, features):
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_one_byte_and_documents_that_are_all_alike(monkeypatch, bits):
-    monkeypatch.setattr("llmhash.heads.scan._ALIKE", 100)
+    monkeypatch.setattr("llmhash.heads.distance_codebook._ALIKE", 100)
     same = np.ones((300, DIM), np.float32)
     assert len(fit_head("scan", TrainingFeatures(same), bits).document_codes(same)) == 300
     documents = clustered(1, 50)
@@ -202,8 +200,8 @@ def test_stored_and_back(head, features, tmp_path):
 
 @pytest.mark.parametrize(("bits", "rounds"), [(16, 7), (24, 9)])
 def test_progress_counts_all_rounds_of_which_wide_codes_take_more(features, monkeypatch, bits, rounds):
-    monkeypatch.setattr("llmhash.heads.scan._ALIKE", 1000)
-    monkeypatch.setattr("llmhash.heads.scan._WIDE", 2)
+    monkeypatch.setattr("llmhash.heads.distance_codebook._ALIKE", 1000)
+    monkeypatch.setattr("llmhash.heads.distance_codebook._WIDE", 2)
     told = []
     fit_scan(features, bits, progress=lambda *state: told.append(state))
     assert told == [

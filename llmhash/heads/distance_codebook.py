@@ -1,0 +1,78 @@
+"""Codebooks in the space that queries see, fitted as the size of a corpus asks for.
+
+All of a small corpus is fitted to. Of a large one tables are fitted to a sample of documents that are coded
+badly (see `llmhash.heads.error_sampling`), and since its documents lie differently here and there, groups of
+them then have local maps (see `llmhash.heads.local_maps`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from llmhash.heads.affine import AffineHead
+from llmhash.heads.base import FloatArray
+from llmhash.heads.codebook import Bytes, Codebook
+from llmhash.heads.codebook_fit import Progress
+from llmhash.heads.local_maps import with_local_maps
+from llmhash.heads.query_space import QuerySpace, with_offsets
+
+# Rounds of fitting.
+_ROUNDS = 8
+# In a corpus of more documents than these, groups of them have local maps. Tables for all then take fewer
+# rounds, and maps and tables together so many, or more at more than so many bytes.
+_ALIKE = 100_000
+_START_ROUNDS, _LOCAL_ROUNDS, _WIDE_ROUNDS, _WIDE = 3, 4, 6, 16
+
+
+def lies_locally(documents: int, bits: int) -> bool:
+    """Whether a codebook of so many documents has local maps: the first of several bytes tells where."""
+    return documents > _ALIKE and bits > 8
+
+
+def fit_distance_codebook(
+    space: QuerySpace,
+    documents: FloatArray,
+    points: FloatArray,
+    head: AffineHead,
+    *,
+    local: bool,
+    logits: FloatArray | None = None,
+    pull: float = 0.0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[Codebook, Bytes]:
+    """A codebook that chooses codes for distance from documents, and scores by it; and theirs, uint8 (n, m).
+
+    Args:
+        space: Where distances are measured.
+        documents: float32 (n, d), what is fitted to.
+        points: float32 (n, d), where they are in the space.
+        head: Of points; its logits start tables.
+        local: Fit local maps.
+        logits: float32 (n, bits), of the documents, whose signs codes are held to; None needs no pull.
+        pull: How strongly, as `fit_codebook` takes it.
+        seed: Of the groups that have maps.
+        progress: Called with (round, rounds, message).
+    """
+    rounds, bending = _rounds(head.bits // 8, local)
+
+    def tell(turn: int, _: int, message: str) -> None:
+        if progress is not None:
+            progress(turn, rounds + bending, message)
+
+    def tell_more(turn: int) -> None:
+        tell(rounds + turn + 1, bending, "local maps")
+
+    book = space.fit_book(points, head, pull=pull, rounds=rounds, rows=len(points), seed=seed, progress=tell)
+    held_to = np.zeros((len(points), head.bits), np.float32) if logits is None else logits
+    if local:
+        book = with_local_maps(book, documents, points, held_to, bending, seed=seed, progress=tell_more)
+    codes = book.encode(documents, held_to)
+    return with_offsets(book, codes), codes
+
+
+def _rounds(width: int, local: bool) -> tuple[int, int]:
+    """Rounds in which tables of codes of so many bytes are fitted, and rounds with local maps."""
+    if not local:
+        return _ROUNDS, 0
+    return _START_ROUNDS, _WIDE_ROUNDS if width > _WIDE else _LOCAL_ROUNDS

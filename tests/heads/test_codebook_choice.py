@@ -1,0 +1,212 @@
+"""What a large corpus gets, and the judge of it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from clusters import clustered_corpus, ranking_settings
+
+from llmhash.codes import Codes
+from llmhash.heads.affine import AffineHead
+from llmhash.heads.base import TrainingFeatures
+from llmhash.heads.codebook import Codebook
+from llmhash.heads.codebook_choice import Judge, best_of_large, held_out_gain
+from llmhash.heads.codebook_fit import fit_codebook
+from llmhash.heads.distill import DistillOptions, fit_distill
+from llmhash.heads.projection import fit_itq
+from llmhash.heads.ranking import Ranking
+from llmhash.index import asymmetric_scores
+
+SETTINGS = replace(ranking_settings(held_out=200), source_share=0.4)
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return clustered_corpus(1000, 600, dim=32, clusters=40, shift=1)
+
+
+@pytest.fixture(scope="module")
+def head(corpus):
+    return fit_itq(corpus, 16)
+
+
+@pytest.fixture(scope="module")
+def ranking(corpus):
+    return ranked(corpus)
+
+
+def ranked(features, settings=SETTINGS):
+    return Ranking(features, settings, seed=0, device="cpu")
+
+
+def gain(head, features, ranking):
+    return held_out_gain(head, head.document_codes(features.documents), ranking)
+
+
+def with_codebook(head, features):
+    book = fit_codebook(features.documents, head, parallel=8.0, pull=0.02)
+    return replace(head, codebook=book)
+
+
+def by_hand(scores, wanted, own):
+    """The mean share of the best discounted gain that documents in order of scores, both (m, n), have."""
+    places = 1 / np.log2(np.arange(2, 12))
+    shares = []
+    for row, targets, itself in zip(scores, wanted, own, strict=True):
+        order = [document for document in np.argsort(-row, kind="stable") if document != itself][:10]
+        shares.append((targets[order] * places).sum() / (np.sort(targets)[::-1][:10] * places).sum())
+    return np.mean(shares)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_the_gain_is_that_of_the_first_ten_documents(corpus, head, given):
+    features = corpus if given else TrainingFeatures(corpus.documents)
+    ranking = ranked(features)
+    held_out = ranking.held_out.given
+    assert (held_out.own.numpy() >= 0).all() != given
+    wanted = ranking.whole(held_out, torch.arange(len(held_out))).targets.numpy()
+    queries, own = held_out.vectors.numpy() * np.float32(ranking.unit), held_out.own.numpy()
+    codes = head.document_codes(corpus.documents)
+    asymmetric, hamming = gain(head, features, ranking)
+    scores = asymmetric_scores(head.asymmetric_queries(queries), codes)
+    assert asymmetric == pytest.approx(by_hand(scores, wanted, own), abs=1e-3)
+    distances = head.query_codes(queries).hamming(codes).astype(np.float64)
+    assert hamming == pytest.approx(by_hand(-distances, wanted, own), abs=1e-6)
+
+
+def test_the_gain_is_of_order_alone_and_tells_a_codebook_that_ranks_at_random(corpus, head, ranking):
+    plain = gain(head, corpus, ranking)
+    assert gain(AffineHead(7 * head.weight, 7 * head.bias), corpus, ranking) == pytest.approx(plain, abs=1e-3)
+    coded = with_codebook(head, corpus)
+    assert gain(coded, corpus, ranking)[0] > plain[0] + 0.05
+    # Codes stay what they were, and are read wrongly.
+    shuffled = coded.codebook.tables[:, np.random.default_rng(0).permutation(256)]
+    noise = AffineHead(head.weight, head.bias, codebook=Codebook(shuffled))
+    assert gain(noise, corpus, ranking)[0] < plain[0] - 0.05
+
+
+def test_where_sources_count_it_is_them_that_are_wanted():
+    """One direction of the documents is all noise to queries, and the teacher's ranking goes by it."""
+    rng, dim = np.random.default_rng(0), 32
+    loud = np.where(np.arange(dim) == 0, 30, 1)
+    documents = (loud * rng.normal(size=(500, dim))).astype(np.float32)
+    sources = rng.integers(500, size=400)
+    queries = documents[sources] + 0.1 * rng.normal(size=(400, dim))
+    queries[:, 0] = 30 * rng.normal(size=400)
+    features = TrainingFeatures(documents, queries.astype(np.float32), sources)
+    by_teacher, none = np.eye(dim, dtype=np.float32), np.zeros(dim, np.float32)
+    by_source = np.diag(loud == 1).astype(np.float32)
+    head = with_codebook(fit_itq(features, 16), features)
+    heads = [
+        replace(head, codebook=replace(head.codebook, query_map=each, query_shift=none))
+        for each in (by_teacher, by_source)
+    ]
+    for share, better in ((0.0, 0), (0.9, 1)):
+        ranking = ranked(features, replace(SETTINGS, source_share=share))
+        gains = [gain(each, features, ranking)[0] for each in heads]
+        assert gains[better] > gains[1 - better]
+
+
+def test_each_score_counts_by_its_weight(corpus, head, ranking):
+    codes = head.document_codes(corpus.documents)
+    asymmetric, hamming = held_out_gain(head, codes, ranking)
+    assert Judge(ranking, 2.0, 0.5).value(head, codes) == pytest.approx(2 * asymmetric + 0.5 * hamming)
+
+
+def kind(head):
+    if head.codebook is None:
+        return "none"
+    return "signs" if head.codebook.query_mean is None else "alike"
+
+
+@pytest.mark.parametrize("preferred", ["none", "signs", "alike"])
+def test_the_judge_has_its_way(corpus, head, ranking, monkeypatch, preferred):
+    monkeypatch.setattr(Judge, "value", lambda _self, head, _codes: float(kind(head) == preferred))
+    assert kind(best_of_large(head, corpus, Judge(ranking, 1.0, 0.3))) == preferred
+    always = best_of_large(head, corpus, Judge(ranking, 1.0, 0.3), always=True)
+    assert kind(always) == (preferred if preferred != "none" else "signs")
+
+
+def test_the_judge_chooses_the_projection_too(corpus, head, ranking, monkeypatch):
+    for own in (True, False):
+        monkeypatch.setattr(
+            Judge,
+            "value",
+            lambda _self, judged, _codes, own=own: float(
+                judged.codebook is None and np.array_equal(judged.weight, head.weight) == own
+            ),
+        )
+        best = best_of_large(head, corpus, Judge(ranking, 1.0, 0.3))
+        assert np.array_equal(best.weight, head.weight) == own
+    # More bits than dimensions have the trained one alone.
+    wide = fit_distill(corpus, 40, options=DistillOptions(steps=1, codebook="never"))
+    assert np.array_equal(best_of_large(wide, corpus, Judge(ranking, 1.0, 0.3)).weight, wide.weight)
+
+
+def test_held_out_queries_have_no_part_in_what_they_judge(corpus, head, ranking, monkeypatch):
+    rows = ranking.held_out_rows
+    assert 0 < len(rows) < len(corpus.queries)
+    held_out = ranking.held_out.given.vectors.numpy()
+    np.testing.assert_allclose(
+        np.sort(held_out[:, 0] * ranking.unit), np.sort(corpus.queries[rows, 0]), rtol=1e-5
+    )
+    others = corpus.queries.copy()
+    others[rows] = np.random.default_rng(0).normal(size=(len(rows), corpus.dim))
+    moved = replace(corpus, queries=others)
+    monkeypatch.setattr(Judge, "value", lambda _self, head, _codes: float(kind(head) == "alike"))
+    first, second = (
+        best_of_large(head, features, Judge(ranked(features), 1.0, 0.3)).tensors()
+        for features in (corpus, moved)
+    )
+    for name, array in first.items():
+        np.testing.assert_array_equal(second[name], array)
+
+
+def test_features_without_some_queries(corpus):
+    clean = replace(corpus, clean_queries=corpus.queries + np.float32(1))
+    kept = clean.without_queries(np.array([0, 2]))
+    np.testing.assert_array_equal(kept.queries, np.delete(corpus.queries, [0, 2], axis=0))
+    np.testing.assert_array_equal(kept.clean_queries, kept.queries + np.float32(1))
+    np.testing.assert_array_equal(kept.sources, np.delete(corpus.sources, [0, 2]))
+    none = clean.without_queries(np.arange(len(corpus.queries)))
+    assert none.queries is none.sources is none.clean_queries is None
+    assert none.documents is corpus.documents
+    alone = TrainingFeatures(corpus.documents)
+    assert alone.without_queries(np.array([0])) is alone
+
+
+def test_a_large_corpus_is_judged_and_gets_a_lighter_pull_and_no_anchors(corpus, monkeypatch):
+    options = DistillOptions(steps=10, max_queries=300)
+    small = fit_distill(corpus, 16, options=options)
+    assert small.codebook.anchor_keys is not None
+    monkeypatch.setattr("llmhash.heads.distill._KNOWN", 999)
+    monkeypatch.setattr(Judge, "value", lambda _self, head, _codes: float(kind(head) == "alike"))
+    large = fit_distill(corpus, 16, options=options)
+    assert large.codebook.anchor_keys is None
+    assert 0 < large.codebook.weights[1] < 0.5 * small.codebook.weights[1]
+    monkeypatch.setattr("llmhash.heads.distance_codebook._ALIKE", 999)
+    local = fit_distill(corpus, 16, options=options)
+    assert local.codebook.local is not None
+    assert 0 < local.codebook.weights[1] < large.codebook.weights[1]
+    asked = fit_distill(corpus, 16, options=replace(options, pull=0.3))
+    assert asked.codebook.weights[1] > small.codebook.weights[1]
+    monkeypatch.setattr(Judge, "value", lambda _self, head, _codes: float(kind(head) == "none"))
+    assert fit_distill(corpus, 16, options=options).codebook is None
+    assert fit_distill(corpus, 16, options=replace(options, codebook="always")).codebook is not None
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_a_large_corpus_s_codes_serve_both_searches(corpus, monkeypatch, local):
+    monkeypatch.setattr("llmhash.heads.distill._KNOWN", 999)
+    if local:
+        monkeypatch.setattr("llmhash.heads.distance_codebook._ALIKE", 999)
+    head = fit_distill(corpus, 16, options=DistillOptions(steps=40, codebook="always"))
+    codes = head.document_codes(corpus.documents)
+    distances = head.query_codes(corpus.queries).hamming(codes)
+    own = distances[np.arange(len(corpus.queries)), corpus.sources]
+    assert own.mean() < 0.5 * distances.mean()
+    scores = asymmetric_scores(head.asymmetric_queries(corpus.queries), Codes(codes.packed, 16))
+    best = scores.argmax(axis=1)
+    near = (corpus.documents[best] * corpus.queries).sum(axis=1)
+    assert near.mean() > 0.9 * (corpus.documents[corpus.sources] * corpus.queries).sum(axis=1).mean()
