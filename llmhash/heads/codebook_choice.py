@@ -6,12 +6,13 @@ codebook's codes are held less, so that those of queries are better chosen as do
 gain much by it, many bits nothing. Which projection ranks best differs, too: one trained on some thousand
 queries, or one in closed form of all that is known (see `llmhash.heads.rca`).
 
-The judge is the training's own: by both scores, each at its weight.
+What is judged is how many of the documents that a query wants first come first: by both scores, each at its
+weight in training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,7 +28,7 @@ from llmhash.heads.error_sampling import rows_by_error
 from llmhash.heads.query_space import QuerySpace
 from llmhash.heads.ranking import QuerySet, Ranking
 from llmhash.heads.rca import fit_rca
-from llmhash.index import FlatIndex, asymmetric_search
+from llmhash.index import asymmetric_scores
 
 # Pull of the codebook, without and with local maps.
 _PULL, _LOCAL_PULL = 0.01, 0.005
@@ -55,8 +56,8 @@ class Judge:
 
     def value(self, head: AffineHead, codes: Codes) -> float:
         """Of a head, and its codes of the documents that the ranking ranks."""
-        asymmetric, hamming = held_out_gain(head, codes, self.ranking)
-        return self.asymmetric * asymmetric + self.hamming * hamming
+        asymmetric = self.asymmetric * asymmetric_overlap(head, codes, self.ranking)
+        return asymmetric + self.hamming * hamming_overlap(head, codes, self.ranking)
 
 
 def best_of_large(
@@ -114,64 +115,36 @@ def _projections(trained: AffineHead, features: TrainingFeatures, seed: int) -> 
     return [trained, fit_rca(features, trained.bits, seed=seed)]
 
 
-def held_out_gain(head: AffineHead, codes: Codes, ranking: Ranking) -> tuple[float, float]:
-    """What held-out queries find first by the asymmetric score, and by Hamming distance.
+def asymmetric_overlap(head: AffineHead, codes: Codes, ranking: Ranking) -> float:
+    """How many of the documents that held-out queries want first the asymmetric score ranks first, 0 to 1.
 
-    It is the discounted cumulative gain of the first ten documents over the best possible, 0 to 1; a document
-    is worth its part of what is wanted of the query, the teacher's distribution and the source.
+    What a query wants is the teacher's distribution and its source. It is not how well its source is found:
+    pseudo-queries are all cut alike, and training learns how more than a real query gains by it.
 
     Args:
-        head: Queries to what scores codes, and to codes.
+        head: Queries to what scores codes.
         codes: The head's, of the documents that the ranking ranks.
         ranking: Holds queries out.
     """
-    held_out = ranking.held_out.given
-    index = FlatIndex(bits=codes.bits)
-    index.add(codes)
-    most = min(_WANTED + 1, len(codes))
-    totals = np.zeros(2)
-    for items, queries in _blocks(held_out, codes, ranking):
-        wanted = ranking.whole(held_out, items).targets
-        best = _discounted(wanted.topk(most).values)
-        own = held_out.own[items.to(wanted.device)]
-        found = (
-            asymmetric_search(head.asymmetric_queries(queries), codes, most)[1],
-            index.search(head.query_codes(queries), k=most)[1],
-        )
-        for scoring, documents in enumerate(found):
-            rows = torch.from_numpy(documents).to(wanted.device)
-            # A document that is a query leaves its place to those after it.
-            order = (rows == own[:, None]).to(torch.int8).argsort(dim=1, stable=True)
-            gains = _discounted(wanted.gather(1, rows.gather(1, order)))
-            totals[scoring] += float((gains / best).sum())
-    asymmetric, hamming = totals / len(held_out)
-    return float(asymmetric), float(hamming)
-
-
-def _discounted(gains: Tensor) -> Tensor:
-    """The discounted cumulative gain (m,) of the first ten of documents in order (m, k)."""
-    first = gains[:, :_WANTED].double()
-    places = torch.arange(first.shape[1], device=first.device, dtype=torch.float64)
-    total: Tensor = (first / torch.log2(places + 2)).sum(dim=1)
-    return total
+    return _overlap(
+        codes, ranking, lambda queries: -asymmetric_scores(head.asymmetric_queries(queries), codes)
+    )
 
 
 def hamming_overlap(head: AffineHead, codes: Codes, ranking: Ranking) -> float:
-    """How many of the documents that held-out queries want first Hamming distance ranks first, 0 to 1.
+    """The same by Hamming distance, of a head's codes of queries."""
+    return _overlap(
+        codes, ranking, lambda queries: head.query_codes(queries).hamming(codes).astype(np.float32)
+    )
 
-    What a query wants is the teacher's distribution and its source.
 
-    Args:
-        head: Queries to codes.
-        codes: The head's, of the documents that the ranking ranks.
-        ranking: Holds queries out.
-    """
+def _overlap(codes: Codes, ranking: Ranking, distances: Callable[[FloatArray], FloatArray]) -> float:
+    """Of the first ten by distances, float32 (m, n) of queries, and the first ten that are wanted."""
     held_out, wanted, found = ranking.held_out.given, min(_WANTED, len(codes)), 0.0
     for items, queries in _blocks(held_out, codes, ranking):
         batch = ranking.whole(held_out, items)
-        distances = torch.from_numpy(head.query_codes(queries).hamming(codes).astype(np.float32))
-        distances = distances.to(batch.left_out.device).masked_fill_(batch.left_out, torch.inf)
-        nearest = distances.topk(wanted, largest=False).indices
+        there = torch.from_numpy(distances(queries)).to(batch.left_out.device)
+        nearest = there.masked_fill_(batch.left_out, torch.inf).topk(wanted, largest=False).indices
         best = batch.targets.topk(wanted).indices
         found += float((best[:, :, None] == nearest[:, None, :]).any(dim=2).float().mean(dim=1).sum())
     return found / len(held_out)
