@@ -37,8 +37,8 @@ the float query, as its own search does. Bytes are everything stored for one mor
 _POOLED = """\
 The documents of all sets as one corpus, each set's queries with its own judgements (at most
 {most_queries:,} queries a set, a seeded sample). Rows are fitted once, on the pool; of more than 65,536
-documents PQ, OPQ, RQ and LSQ are fitted on a seeded sample of that many, ITQ and rca on 100,000, scan on
-200,000. Of rca's and scan's, those coded badly are likelier."""
+documents PQ, OPQ, RQ and LSQ are fitted on a seeded sample of that many, ITQ and rca on 100,000, scan and
+distill's codebook on 200,000. Of rca's, scan's and that codebook's, those coded badly are likelier."""
 _CURVE = """\
 Mean retention over the sets by size of the database. Each set's judged documents come first, then
 distractors from the pool in one seeded order. The queries are, in a seeded order, those whose judged

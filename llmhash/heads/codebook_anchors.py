@@ -25,7 +25,7 @@ from llmhash.binarize import estimator
 from llmhash.codes import Codes
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.codebook import Codebook
-from llmhash.heads.codebook_choice import hamming_overlap
+from llmhash.heads.overlap import hamming_overlap
 from llmhash.heads.ranking import QuerySet, Ranking
 from llmhash.heads.ranking_training import Progress, train_to_rank
 from llmhash.training import TrainingPlan

@@ -11,8 +11,8 @@ from llmhash.heads import codebook_anchors
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.codebook_anchors import _Anchors, _centroids, transplanted, with_anchors
-from llmhash.heads.codebook_choice import hamming_overlap
 from llmhash.heads.codebook_fit import fit_codebook
+from llmhash.heads.overlap import hamming_overlap
 from llmhash.heads.projection import fit_itq
 from llmhash.heads.ranking import Ranking
 

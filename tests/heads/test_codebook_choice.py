@@ -11,9 +11,10 @@ from llmhash.codes import Codes
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.codebook import Codebook
-from llmhash.heads.codebook_choice import Judge, asymmetric_overlap, best_of_large, hamming_overlap
+from llmhash.heads.codebook_choice import Judge, best_of_large
 from llmhash.heads.codebook_fit import fit_codebook
 from llmhash.heads.distill import DistillOptions, fit_distill
+from llmhash.heads.overlap import asymmetric_overlap, hamming_overlap
 from llmhash.heads.projection import fit_itq
 from llmhash.heads.ranking import Ranking
 from llmhash.index import asymmetric_scores
