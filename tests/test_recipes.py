@@ -7,6 +7,7 @@ import yaml
 
 from llmhash.errors import InputError
 from llmhash.heads.base import TrainingFeatures
+from llmhash.heads.distill import DistillOptions
 from llmhash.heads.registry import HEADS, fit_head
 from llmhash.recipes import EncoderSettings, WordSettings, load_recipe, recipe_names, recipe_path
 
@@ -108,3 +109,10 @@ def test_yaml_cannot_run_code(tmp_path) -> None:
     path.write_text("head: !!python/object/apply:os.getcwd []\n")
     with pytest.raises(InputError, match="not valid YAML"):
         load_recipe(str(path))
+
+
+def test_the_recipe_of_distillation_says_what_the_head_s_defaults_are() -> None:
+    """A setting that the head takes by the corpus is not to be fixed by its recipe."""
+    recipe, defaults = load_recipe("distill"), DistillOptions()
+    said = {**recipe.objectives, **recipe.training}
+    assert said == {name: getattr(defaults, name) for name in said}
