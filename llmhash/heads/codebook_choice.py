@@ -2,9 +2,10 @@
 
 Of a corpus of some thousand documents a codebook's tables know each, and its codes win at every width even
 where they are held to the signs of logits. Of hundreds of thousands they are a compromise: there the
-codebook's codes are held less, so that those of queries are better chosen as documents' are, and few bits
-gain much by it, many bits nothing. Which projection ranks best differs, too: one trained on some thousand
-queries, or one in closed form of all that is known (see `llmhash.heads.rca`).
+codebook's codes are held less, so that those of queries are better chosen as documents' are. The asymmetric
+score gains by it, the more the fewer the bits, and Hamming distance loses. Which projection ranks best
+differs, too: one trained on some thousand queries, or one in closed form of all that is known (see
+`llmhash.heads.rca`).
 
 What is judged is how many of the documents that a query wants first come first: by both scores, each at its
 weight in training.
@@ -29,6 +30,8 @@ from llmhash.heads.rca import fit_rca
 _PULL, _LOCAL_PULL = 0.01, 0.005
 # Documents that tables are fitted to, and tables and maps.
 _ROWS, _LOCAL_ROWS = 50_000, 200_000
+# Bits up to which local maps are worth their time: signs of more lose little, and maps take longest to fit.
+_MOST_LOCAL_BITS = 128
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,10 @@ def best_of_large(
     documents = features.documents[judge.ranking.rows]
     plain = [(head, head.document_codes(documents)) for head in _projections(trained, features, seed)]
     head, signs = max(plain, key=lambda pair: judge.value(*pair))
-    space = QuerySpace.fit(features, head.bits)
     local = lies_locally(len(features.documents), head.bits)
+    if local and head.bits > _MOST_LOCAL_BITS and not always:
+        return head
+    space = QuerySpace.fit(features, head.bits)
     most = _LOCAL_ROWS if local else _ROWS
     rows = rows_by_error(features.documents, space.mean, space.document_map, most, seed)
     sample = features.documents[rows]

@@ -86,8 +86,8 @@ class DistillOptions:
         validation_queries: Queries held out at most; a tenth of them where that is less.
         codebook: Whether documents' codes are chosen, and asymmetrically scored, by an additive codebook over
             their bytes (see `llmhash.heads.codebook`): "auto", of more than 25,000 documents where held-out
-            queries find more by both scores; "always"; or "never". Codes of whole bytes only, and none that
-            is nested.
+            queries find more by both scores, and of more than 100,000 up to 128 bits; "always"; or "never".
+            Codes of whole bytes only, and none that is nested.
         pull: How strongly the codebook holds codes to the signs of the logits, for Hamming distance's sake; 0
             gives codes for the asymmetric scan alone. None takes less the larger the corpus: 0.1, above
             25,000 documents 0.01, above 100,000 0.005.

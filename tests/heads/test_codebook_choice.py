@@ -166,6 +166,11 @@ def test_a_large_corpus_is_judged_and_gets_a_lighter_pull_and_no_anchors(corpus,
     local = fit_distill(corpus, 16, options=options)
     assert local.codebook.local is not None
     assert 0 < local.codebook.weights[1] < large.codebook.weights[1]
+    # Wide codes are worth no local maps, unless one asks for them.
+    with monkeypatch.context() as patch:
+        patch.setattr("llmhash.heads.codebook_choice._MOST_LOCAL_BITS", 15)
+        assert fit_distill(corpus, 16, options=options).codebook is None
+        assert fit_distill(corpus, 16, options=replace(options, codebook="always")).codebook is not None
     asked = fit_distill(corpus, 16, options=replace(options, pull=0.3))
     assert asked.codebook.weights[1] > small.codebook.weights[1]
     monkeypatch.setattr(Judge, "value", lambda _self, head, _codes: float(kind(head) == "none"))
