@@ -183,11 +183,6 @@ class Ranking:
         self.training = self.ready(everything[order[aside:]])
         self.held_out = self.ready(everything[order[: aside or settings.held_out]])
 
-    @property
-    def sources_count(self) -> bool:
-        """Whether a query's source has a part in what is wanted of it."""
-        return self._settings.source_share > 0
-
     def batch(
         self, queries: QuerySet, items: Tensor, generator: torch.Generator, noise: float = 0.0
     ) -> RankingBatch:
