@@ -462,9 +462,9 @@ class Hasher:
 
         `encode_query(texts, precision="ubinary")` gives the bytes of `encode_query_codes`, and
         `encode(...)` those of `encode_documents`, where llmhash is not installed. That holds for documents as
-        long as their codes are the signs of their logits. Where a codebook chooses them
-        (`head.codebook.chooses_codes`), `encode` still gives the signs, which are other bytes: documents are
-        then to be encoded by llmhash, and asymmetric scores need its tables.
+        long as their codes are the signs of their logits. Where a codebook chooses them, `encode` still gives
+        the signs, which are other bytes: documents are then to be encoded by llmhash, and asymmetric scores
+        need its tables.
 
         Raises:
             InputError: The hasher has no encoder, encoder or head is of a kind that has no such modules, or

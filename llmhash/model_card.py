@@ -37,10 +37,6 @@ _CODES = {
     None: """\
 A bit is the sign of a logit. Asymmetric scoring weighs a document's bits by the query's logits.
 """,
-    "scores": """\
-A bit is the sign of a logit. Asymmetric scoring adds up a codebook's entries for the bytes of a document's
-code; `Retriever` does so by itself.
-""",
     "codes": """\
 A document's code is searched for: a codebook reads it as a vector near the document's. A query's is found in
 the same way or is the signs of its logits, with or without votes of anchors in the corpus, whichever ranked

@@ -10,7 +10,6 @@ from llmhash import Hasher
 from llmhash.codes import Codes
 from llmhash.corpora import Documents
 from llmhash.errors import FormatError, InputError
-from llmhash.heads.codebook import Codebook
 from llmhash.recipes import load_recipe, recipe_names
 
 
@@ -156,7 +155,6 @@ def test_saving_never_overwrites_something_else(vectors, tmp_path) -> None:
     ("codebook", "said", "exported"),
     [
         ("never", "weighs a document's bits by the query's logits", "gives the same bytes"),
-        ("scores", "A bit is the sign of a logit. Asymmetric scoring adds up", "gives the same bytes"),
         (
             "always",
             "A document's code is searched for",
@@ -167,10 +165,7 @@ def test_saving_never_overwrites_something_else(vectors, tmp_path) -> None:
 def test_the_card_says_how_codes_are_made_and_scored(
     codebook, said, exported, encoder, sentences, tmp_path
 ) -> None:
-    options = {"steps": 5, "codebook": "never" if codebook == "never" else "always"}
-    hasher = Hasher.distill(encoder, sentences, bits=8, options=options)
-    if codebook == "scores":
-        hasher.head = replace(hasher.head, codebook=Codebook(hasher.head.codebook.tables))
+    hasher = Hasher.distill(encoder, sentences, bits=8, options={"steps": 5, "codebook": codebook})
     card = " ".join((hasher.save(tmp_path / "h") / "README.md").read_text().split())
     assert said in card
     assert exported in card

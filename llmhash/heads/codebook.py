@@ -69,8 +69,8 @@ class Codebook:
 
     Attributes:
         tables: float32 (m, 256, d), C.
-        mean: float32 (d,), what x is centred on; None where codes are the signs of the logits.
-        weights: float32 (2,), `parallel` and `pull`; None likewise.
+        mean: float32 (d,), what x is centred on.
+        weights: float32 (2,), `parallel` and `pull`.
         offsets: float32 (m, 256), o, what each value of a byte adds to the score for any query; None for 0.
         document_map: float32 (d, d), D; None where x is the document as it is.
         local_groups: uint8 (256,), the group of each value of the first byte; None where vectors are sums.
@@ -87,8 +87,8 @@ class Codebook:
     """
 
     tables: FloatArray
-    mean: FloatArray | None = None
-    weights: FloatArray | None = None
+    mean: FloatArray
+    weights: FloatArray
     offsets: FloatArray | None = None
     document_map: FloatArray | None = None
     local_groups: Bytes | None = None
@@ -136,12 +136,8 @@ class Codebook:
 
     def _check_parts(self) -> None:
         """Raise `InputError` where an array lacks those that it needs."""
-        if (self.mean is None) != (self.weights is None):
-            raise InputError("a codebook has both a mean and weights, or neither.")
-        if self.query_mean is not None and self.mean is None:
-            raise InputError("a codebook with the queries' mean has the documents' too.")
-        if self.document_map is not None and (self.mean is None or self.query_map is None):
-            raise InputError("a codebook with a map of documents has their mean and a map of queries.")
+        if self.document_map is not None and self.query_map is None:
+            raise InputError("a codebook with a map of documents has one of queries.")
         local = (self.local_groups, self.local_down, self.local_up, self.local_scales)
         if len({array is None for array in local}) > 1:
             raise InputError("a codebook's local maps have groups, factors and scales, or none of them.")
@@ -154,9 +150,9 @@ class Codebook:
             raise InputError("a codebook has both a map and a shift of queries, or neither.")
         if len({self.anchor_keys is None, self.anchor_offsets is None, self.anchor_votes is None}) > 1:
             raise InputError("a codebook's anchors have keys, offsets and votes, or there are none.")
-        if self.anchor_keys is not None and (self.mean is None or self.query_mean is not None):
-            raise InputError("anchors belong to a codebook that chooses documents' codes and not queries'.")
-        if self.weights is not None and not (self.weights >= 0).all():
+        if self.anchor_keys is not None and self.query_mean is not None:
+            raise InputError("anchors belong to a codebook that does not choose queries' codes.")
+        if not (self.weights >= 0).all():
             raise InputError("the weights of a codebook must be at least 0.")
 
     @property
@@ -170,21 +166,14 @@ class Codebook:
         return 8 * len(self.tables)
 
     @property
-    def chooses_codes(self) -> bool:
-        """Whether codes are searched for, rather than being the signs of the logits."""
-        return self.mean is not None
-
-    @property
     def use(self) -> str:
-        """What it is there for: "scores" of codes that are signs, "codes" too, or the "scan" alone."""
-        if self.scan_only:
-            return "scan"
-        return "codes" if self.chooses_codes else "scores"
+        """What its codes are for: "codes" that both searches rank, or the "scan" alone."""
+        return "scan" if self.scan_only else "codes"
 
     @property
     def scan_only(self) -> bool:
         """Whether codes serve the asymmetric scan alone: Hamming distance then ranks poorly."""
-        return self.document_map is not None and self.weights is not None and not self.weights[1]
+        return self.document_map is not None and not self.weights[1]
 
     @cached_property
     def local(self) -> LocalMaps | None:
@@ -235,7 +224,7 @@ class Codebook:
         return {name: array for name, array in named.items() if array is not None}
 
     def encode(self, features: FloatArray, logits: FloatArray) -> Bytes:
-        """Codes: by beam search over the bytes from the first to the last, or the logits' signs.
+        """Codes: by beam search over the bytes from the first to the last.
 
         Args:
             features: float32 (n, d).
@@ -244,12 +233,10 @@ class Codebook:
         Returns:
             uint8 (n, m), packed as `Codes` are.
         """
-        if self.mean is None or self.weights is None:
-            return Codes.from_logits(logits).packed
         parallel, pull = (float(weight) for weight in self.weights)
         codes = np.empty((len(features), len(self.tables)), np.uint8)
         if self.local is not None:
-            groups = self.local.groups[self._nearest_first(features, self.mean)]
+            groups = self.local.groups[self._nearest_first(features)]
             for group in np.unique(groups):
                 rows = np.flatnonzero(groups == group)
                 codes[rows] = self._of_group(self.local, group).encode(features[rows], logits[rows])
@@ -275,13 +262,13 @@ class Codebook:
         mapped: FloatArray = x @ self.document_map.T
         return mapped
 
-    def _nearest_first(self, features: FloatArray, mean: FloatArray) -> Bytes:
+    def _nearest_first(self, features: FloatArray) -> Bytes:
         """The value of the first byte whose vector is nearest, uint8 (n,), of features (n, d)."""
         values = np.empty(len(features), np.uint8)
         step = max(1, _CELLS // max(256, self.dim))
         for start in range(0, len(features), step):
             part = slice(start, start + step)
-            x = self._mapped(features[part] - mean)
+            x = self._mapped(features[part] - self.mean)
             values[part] = (self._squares[0] - 2 * (x @ self.tables[0].T)).argmin(axis=1)
         return values
 
@@ -310,7 +297,7 @@ class Codebook:
         Returns:
             uint8 (q, m), packed as `Codes` are.
         """
-        if self.mean is not None and self.query_mean is not None:
+        if self.query_mean is not None:
             return self.encode(queries + (self.mean - self.query_mean), logits)
         if self.anchor_keys is None or self.anchor_offsets is None or self.anchor_votes is None:
             return Codes.from_logits(logits).packed

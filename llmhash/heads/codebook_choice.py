@@ -19,8 +19,7 @@ from llmhash.codes import Codes
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.codebook_fit import Progress
-from llmhash.heads.distance_codebook import fit_distance_codebook, lies_locally
-from llmhash.heads.error_sampling import rows_by_error
+from llmhash.heads.distance_codebook import fit_held_codebook, fitted_rows, lies_locally
 from llmhash.heads.overlap import asymmetric_overlap, hamming_overlap
 from llmhash.heads.query_space import QuerySpace
 from llmhash.heads.ranking import Ranking
@@ -28,8 +27,8 @@ from llmhash.heads.rca import fit_rca
 
 # Pull of the codebook, without and with local maps.
 _PULL, _LOCAL_PULL = 0.01, 0.005
-# Documents that tables are fitted to, and tables and maps.
-_ROWS, _LOCAL_ROWS = 50_000, 200_000
+# Documents that tables are fitted to.
+_ROWS = 50_000
 # Bits up to which local maps are worth their time: signs of more lose little, and maps take longest to fit.
 _MOST_LOCAL_BITS = 128
 
@@ -77,35 +76,34 @@ def best_of_large(
     """
     features = features.without_queries(judge.ranking.held_out_rows)
     documents = features.documents[judge.ranking.rows]
-    plain = [(head, head.document_codes(documents)) for head in _projections(trained, features, seed)]
-    head, signs = max(plain, key=lambda pair: judge.value(*pair))
+    projections = _projections(trained, features, seed, progress)
+    values = [judge.value(each, each.document_codes(documents)) for each in projections]
+    head = projections[values.index(max(values))]
     local = lies_locally(len(features.documents), head.bits)
     if local and head.bits > _MOST_LOCAL_BITS and not always:
         return head
     space = QuerySpace.fit(features, head.bits)
-    most = _LOCAL_ROWS if local else _ROWS
-    rows = rows_by_error(features.documents, space.mean, space.document_map, most, seed)
-    sample = features.documents[rows]
-    book, _ = fit_distance_codebook(
+    book, _ = fit_held_codebook(
         space,
-        sample,
-        space.documents(sample),
-        space.of_points(head),
+        features.documents[fitted_rows(space, features.documents, _ROWS, local=local, seed=seed)],
+        head,
         local=local,
-        logits=head.document_logits(sample),
         pull=(_LOCAL_PULL if local else _PULL) if pull is None else pull,
         seed=seed,
         progress=progress,
     )
-    coded = replace(head, codebook=book)
-    codes = coded.document_codes(documents)
-    alike = replace(head, codebook=replace(book, query_mean=space.query_mean))
-    judged = [(coded, codes), (alike, codes)] if always else [(coded, codes), (alike, codes), (head, signs)]
-    return max(judged, key=lambda pair: judge.value(*pair))[0]
+    signs, alike = (
+        replace(head, codebook=each) for each in (book, replace(book, query_mean=space.query_mean))
+    )
+    codes = signs.document_codes(documents)
+    coded = max(signs, alike, key=lambda each: hamming_overlap(each, codes, judge.ranking))
+    return coded if always or judge.value(coded, codes) >= max(values) else head
 
 
-def _projections(trained: AffineHead, features: TrainingFeatures, seed: int) -> list[AffineHead]:
+def _projections(
+    trained: AffineHead, features: TrainingFeatures, seed: int, progress: Progress | None
+) -> list[AffineHead]:
     """The trained head and, where there are dimensions enough, the one in closed form."""
     if trained.bits > features.dim:
         return [trained]
-    return [trained, fit_rca(features, trained.bits, seed=seed)]
+    return [trained, fit_rca(features, trained.bits, seed=seed, progress=progress)]

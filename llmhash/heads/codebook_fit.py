@@ -75,7 +75,7 @@ def fit_codebook(
         if progress is not None:
             progress(turn + 1, rounds, "codebook")
         codes = book.encode(sample, logits)
-        book = replace(book, tables=_fit_tables(x, directions, codes, book, parallel))
+        book = replace(book, tables=_fit_tables(x, directions, codes, book.tables, parallel))
     return book
 
 
@@ -116,14 +116,14 @@ def _means(residual: FloatArray, values: NDArray[np.int64]) -> FloatArray:
 
 
 def _fit_tables(
-    x: FloatArray, directions: FloatArray, codes: Bytes, book: Codebook, parallel: float
+    x: FloatArray, directions: FloatArray, codes: Bytes, tables: FloatArray, parallel: float
 ) -> FloatArray:
     """Tables of least score-aware loss for given codes, by conjugate gradients from the present ones.
 
     With the one-hot matrix S of the codes, and `A e = e + parallel * u (u . e)` for each row, they solve
     `(S' A S + prior) C = S' A x + prior * C_prior`.
     """
-    shape = book.tables.shape
+    shape = tables.shape
     chosen = membership(codes.astype(np.int64))
     transposed = chosen.T.tocsr()
     prior = _bits_alone(x, codes).reshape(-1, shape[2])
@@ -141,15 +141,15 @@ def _fit_tables(
         return product + _PRIOR * step
 
     counts = np.asarray(chosen.sum(axis=0)).reshape(-1, 1)
-    start = book.tables.reshape(-1, shape[2])
-    tables = conjugate_gradients(
+    start = tables.reshape(-1, shape[2])
+    fitted = conjugate_gradients(
         image,
         weighted(x - chosen @ start) + _PRIOR * (prior - start),
         start,
         counts * np.float32(1 + parallel / shape[2]) + np.float32(_PRIOR),
         _CG_STEPS,
     )
-    return tables.reshape(shape)
+    return fitted.reshape(shape)
 
 
 def conjugate_gradients(

@@ -8,11 +8,13 @@ them then have local maps (see `llmhash.heads.local_maps`).
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import FloatArray
 from llmhash.heads.codebook import Bytes, Codebook
 from llmhash.heads.codebook_fit import Progress
+from llmhash.heads.error_sampling import rows_by_error
 from llmhash.heads.local_maps import with_local_maps
 from llmhash.heads.query_space import QuerySpace, with_offsets
 
@@ -21,12 +23,55 @@ _ROUNDS = 8
 # In a corpus of more documents than these, groups of them have local maps. Tables for all then take fewer
 # rounds, and maps and tables together so many, or more at more than so many bytes.
 _ALIKE = 100_000
+# Documents that tables and maps are fitted to: fewer tell too little of each group.
+_LOCAL_ROWS = 200_000
 _START_ROUNDS, _LOCAL_ROUNDS, _WIDE_ROUNDS, _WIDE = 3, 4, 6, 16
 
 
 def lies_locally(documents: int, bits: int) -> bool:
     """Whether a codebook of so many documents has local maps: the first of several bytes tells where."""
     return documents > _ALIKE and bits > 8
+
+
+def fitted_rows(
+    space: QuerySpace, documents: FloatArray, most: int, *, local: bool, seed: int
+) -> NDArray[np.int64]:
+    """Rows of the documents (n, d) that tables are fitted to: `most` of a large corpus, or more with maps."""
+    return rows_by_error(documents, space.mean, space.document_map, _LOCAL_ROWS if local else most, seed)
+
+
+def fit_held_codebook(
+    space: QuerySpace,
+    documents: FloatArray,
+    head: AffineHead,
+    *,
+    local: bool,
+    pull: float,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[Codebook, Bytes]:
+    """As `fit_distance_codebook`, with codes held to the signs of a head's logits.
+
+    Args:
+        space: Where distances are measured.
+        documents: float32 (n, d), what is fitted to.
+        head: Of the documents' features.
+        local: Fit local maps.
+        pull: How strongly codes are held, as `fit_codebook` takes it.
+        seed: Of the groups that have maps.
+        progress: Called with (round, rounds, message).
+    """
+    return fit_distance_codebook(
+        space,
+        documents,
+        space.documents(documents),
+        space.of_points(head),
+        local=local,
+        logits=head.document_logits(documents),
+        pull=pull,
+        seed=seed,
+        progress=progress,
+    )
 
 
 def fit_distance_codebook(
@@ -63,7 +108,7 @@ def fit_distance_codebook(
     def tell_more(turn: int) -> None:
         tell(rounds + turn + 1, bending, "local maps")
 
-    book = space.fit_book(points, head, pull=pull, rounds=rounds, rows=len(points), seed=seed, progress=tell)
+    book = space.fit_book(points, head, pull=pull, rounds=rounds, progress=tell)
     held_to = np.zeros((len(points), head.bits), np.float32) if logits is None else logits
     if local:
         book = with_local_maps(book, documents, points, held_to, bending, seed=seed, progress=tell_more)

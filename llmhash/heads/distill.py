@@ -35,7 +35,7 @@ from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import FloatArray, TrainingFeatures
 from llmhash.heads.codebook_anchors import with_anchors
 from llmhash.heads.codebook_choice import Judge, best_of_large
-from llmhash.heads.distance_codebook import fit_distance_codebook
+from llmhash.heads.distance_codebook import fit_held_codebook
 from llmhash.heads.nested import nested_itq, nested_widths
 from llmhash.heads.projection import START_ROWS, itq_start, random_rotation
 from llmhash.heads.query_space import QuerySpace
@@ -234,14 +234,11 @@ def _of_known_documents(
 ) -> AffineHead:
     """The head with a codebook of documents few enough for it to know each, and with anchors for queries."""
     documents = features.documents[ranking.rows]
-    space = QuerySpace.fit(features, head.bits)
-    book, codes = fit_distance_codebook(
-        space,
+    book, codes = fit_held_codebook(
+        QuerySpace.fit(features, head.bits),
         documents,
-        space.documents(documents),
-        space.of_points(head),
+        head,
         local=False,
-        logits=head.document_logits(documents),
         pull=_PULL if options.pull is None else options.pull,
         seed=seed,
         progress=progress,

@@ -87,8 +87,6 @@ class QuerySpace:
         *,
         pull: float,
         rounds: int,
-        rows: int | None = None,
-        seed: int = 0,
         progress: Progress | None = None,
     ) -> Codebook:
         """A codebook of documents that are points already, without offsets.
@@ -98,24 +96,14 @@ class QuerySpace:
             head: Gives the points' logits.
             pull: Weight of the logits' signs, as `fit_codebook` takes it.
             rounds: How often tables are fitted to codes and codes found anew.
-            rows: Points that tables are fitted to at most, a seeded sample; None as `fit_codebook` has it.
-            seed: Of the sample.
             progress: Called with (round, rounds, message).
         """
         fitted = fit_codebook(
-            points,
-            head,
-            parallel=0.0,
-            pull=pull,
-            rows=rows,
-            rounds=rounds,
-            seed=seed,
-            progress=progress,
+            points, head, parallel=0.0, pull=pull, rows=len(points), rounds=rounds, progress=progress
         )
+        # The fit is about the sample's mean; documents drawn for coding badly are off the middle of all.
         tables = fitted.tables.copy()
-        if fitted.mean is not None:
-            # The fit is about the sample's mean; documents drawn for coding badly are off the middle of all.
-            tables[0] += fitted.mean
+        tables[0] += fitted.mean
         return replace(
             fitted,
             tables=tables,

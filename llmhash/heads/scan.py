@@ -17,14 +17,12 @@ from llmhash.errors import InputError
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.codebook_fit import Progress
-from llmhash.heads.distance_codebook import fit_distance_codebook, lies_locally
-from llmhash.heads.error_sampling import rows_by_error
+from llmhash.heads.distance_codebook import fit_distance_codebook, fitted_rows, lies_locally
 from llmhash.heads.projection import itq_start
 from llmhash.heads.query_space import QuerySpace
 
-# Documents that a large corpus's tables are fitted to, and tables and maps. More leave less of the sample to
-# small topics; fewer tell too little of each group.
-_ROWS, _LOCAL_ROWS = 100_000, 200_000
+# Documents that a large corpus's tables are fitted to. More leave less of the sample to small topics.
+_ROWS = 100_000
 
 
 def fit_scan(
@@ -48,9 +46,7 @@ def fit_scan(
         )
     space = QuerySpace.fit(features, bits)
     local = lies_locally(len(features.documents), bits)
-    most = _LOCAL_ROWS if local else _ROWS
-    rows = rows_by_error(features.documents, space.mean, space.document_map, most, seed)
-    sample = features.documents[rows]
+    sample = features.documents[fitted_rows(space, features.documents, _ROWS, local=local, seed=seed)]
     points = space.documents(sample)
     start = itq_start(points, bits, seed=seed)
     book, _ = fit_distance_codebook(space, sample, points, start, local=local, seed=seed, progress=progress)

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from clusters import clustered_corpus
 
 from llmhash.heads.base import TrainingFeatures
+from llmhash.heads.projection import fit_itq
 
 
 def unit(rows):
@@ -30,3 +32,15 @@ def gaussian():
     """Plain correlated features with a mean that is not zero."""
     rng = np.random.default_rng(1)
     return TrainingFeatures((rng.normal(size=(301, 12)) @ rng.normal(size=(12, 12)) + 3).astype(np.float32))
+
+
+@pytest.fixture(scope="session")
+def corpus():
+    """Documents in clusters, with queries near them that lie off by a constant."""
+    return clustered_corpus(1000, 600, dim=32, clusters=40, shift=1)
+
+
+@pytest.fixture(scope="session")
+def head(corpus):
+    """ITQ of that corpus, of 16 bits."""
+    return fit_itq(corpus, 16)

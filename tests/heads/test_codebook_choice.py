@@ -5,31 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from clusters import clustered_corpus, ranking_settings
+from clusters import ranking_settings
 
 from llmhash.codes import Codes
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
-from llmhash.heads.codebook import Codebook
 from llmhash.heads.codebook_choice import Judge, best_of_large
 from llmhash.heads.codebook_fit import fit_codebook
 from llmhash.heads.distill import DistillOptions, fit_distill
 from llmhash.heads.overlap import asymmetric_overlap, hamming_overlap
-from llmhash.heads.projection import fit_itq
 from llmhash.heads.ranking import Ranking
 from llmhash.index import asymmetric_scores
 
 SETTINGS = replace(ranking_settings(held_out=200), source_share=0.4)
-
-
-@pytest.fixture(scope="module")
-def corpus():
-    return clustered_corpus(1000, 600, dim=32, clusters=40, shift=1)
-
-
-@pytest.fixture(scope="module")
-def head(corpus):
-    return fit_itq(corpus, 16)
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +69,9 @@ def test_the_overlap_is_of_order_alone_and_tells_a_codebook_that_ranks_at_random
     assert overlaps(coded, corpus, ranking)[0] > plain[0] + 0.03
     # Codes stay what they were, and are read wrongly.
     shuffled = coded.codebook.tables[:, np.random.default_rng(0).permutation(256)]
-    noise = AffineHead(head.weight, head.bias, codebook=Codebook(shuffled))
-    assert overlaps(noise, corpus, ranking)[0] < plain[0] - 0.05
+    noise = replace(coded, codebook=replace(coded.codebook, tables=shuffled))
+    codes = coded.document_codes(corpus.documents)
+    assert asymmetric_overlap(noise, codes, ranking) < plain[0] - 0.05
 
 
 def test_each_score_counts_by_its_weight(corpus, head, ranking):
@@ -97,9 +86,21 @@ def kind(head):
     return "signs" if head.codebook.query_mean is None else "alike"
 
 
+def prefer(preferred, monkeypatch):
+    """Held-out queries find all by heads of one kind, and nothing by others."""
+
+    def value(head):
+        return float(kind(head) == preferred)
+
+    monkeypatch.setattr(Judge, "value", lambda _self, head, _codes: value(head))
+    monkeypatch.setattr(
+        "llmhash.heads.codebook_choice.hamming_overlap", lambda head, _codes, _ranking: value(head)
+    )
+
+
 @pytest.mark.parametrize("preferred", ["none", "signs", "alike"])
 def test_the_judge_has_its_way(corpus, head, ranking, monkeypatch, preferred):
-    monkeypatch.setattr(Judge, "value", lambda _self, head, _codes: float(kind(head) == preferred))
+    prefer(preferred, monkeypatch)
     assert kind(best_of_large(head, corpus, Judge(ranking, 1.0, 0.3))) == preferred
     always = best_of_large(head, corpus, Judge(ranking, 1.0, 0.3), always=True)
     assert kind(always) == (preferred if preferred != "none" else "signs")
@@ -131,7 +132,7 @@ def test_held_out_queries_have_no_part_in_what_they_judge(corpus, head, ranking,
     others = corpus.queries.copy()
     others[rows] = np.random.default_rng(0).normal(size=(len(rows), corpus.dim))
     moved = replace(corpus, queries=others)
-    monkeypatch.setattr(Judge, "value", lambda _self, head, _codes: float(kind(head) == "alike"))
+    prefer("alike", monkeypatch)
     first, second = (
         best_of_large(head, features, Judge(ranked(features), 1.0, 0.3)).tensors()
         for features in (corpus, moved)
@@ -158,7 +159,7 @@ def test_a_large_corpus_is_judged_and_gets_a_lighter_pull_and_no_anchors(corpus,
     small = fit_distill(corpus, 16, options=options)
     assert small.codebook.anchor_keys is not None
     monkeypatch.setattr("llmhash.heads.distill._KNOWN", 999)
-    monkeypatch.setattr(Judge, "value", lambda _self, head, _codes: float(kind(head) == "alike"))
+    prefer("alike", monkeypatch)
     large = fit_distill(corpus, 16, options=options)
     assert large.codebook.anchor_keys is None
     assert 0 < large.codebook.weights[1] < 0.5 * small.codebook.weights[1]
@@ -173,7 +174,7 @@ def test_a_large_corpus_is_judged_and_gets_a_lighter_pull_and_no_anchors(corpus,
         assert fit_distill(corpus, 16, options=replace(options, codebook="always")).codebook is not None
     asked = fit_distill(corpus, 16, options=replace(options, pull=0.3))
     assert asked.codebook.weights[1] > small.codebook.weights[1]
-    monkeypatch.setattr(Judge, "value", lambda _self, head, _codes: float(kind(head) == "none"))
+    prefer("none", monkeypatch)
     assert fit_distill(corpus, 16, options=options).codebook is None
     assert fit_distill(corpus, 16, options=replace(options, codebook="always")).codebook is not None
 

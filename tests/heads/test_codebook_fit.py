@@ -1,26 +1,16 @@
 """Fitting a codebook, and whether it is taken."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from clusters import clustered_corpus
 
 from llmhash.heads import fit_head
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
-from llmhash.heads.codebook import Codebook, centred
+from llmhash.heads.codebook import centred
 from llmhash.heads.codebook_fit import _bits_alone, _counts, _fit_tables, fit_codebook, membership
 from llmhash.heads.distill import DistillOptions, fit_distill
-from llmhash.heads.projection import fit_itq
-
-
-@pytest.fixture(scope="module")
-def corpus():
-    return clustered_corpus(1000, 600, dim=32, clusters=40, shift=1)
-
-
-@pytest.fixture(scope="module")
-def head(corpus):
-    return fit_itq(corpus, 16)
 
 
 def loss(documents, vectors, mean, parallel):
@@ -36,7 +26,7 @@ def test_it_lowers_the_loss_far_below_that_of_the_bits_alone(corpus, head, paral
     book = fit_codebook(documents, head, parallel=parallel, pull=0.0)
     signs = head.document_codes(documents).packed
     x, _ = centred(documents, book.mean)
-    bits = Codebook(_bits_alone(x, signs)).decode(signs)
+    bits = replace(book, tables=_bits_alone(x, signs)).decode(signs)
     ours = book.decode(book.encode(documents, head.document_logits(documents)))
     assert loss(documents, ours, book.mean, parallel) < 0.5 * loss(documents, bits, book.mean, parallel)
 
@@ -47,9 +37,9 @@ def test_many_documents_are_fitted_as_few_are(corpus, head, monkeypatch):
     book = fit_codebook(documents, head, parallel=0.0, pull=0.0)
     x, directions = centred(documents, book.mean)
     codes = book.encode(documents, head.document_logits(documents))
-    few = _fit_tables(x, directions, codes, book, 0.0)
+    few = _fit_tables(x, directions, codes, book.tables, 0.0)
     monkeypatch.setattr("llmhash.heads.codebook_fit._FEW", 100)
-    many = _fit_tables(x, directions, codes, book, 0.0)
+    many = _fit_tables(x, directions, codes, book.tables, 0.0)
     np.testing.assert_allclose(many, few, atol=1e-4)
 
 
@@ -63,7 +53,7 @@ def test_it_serves_documents_that_it_was_not_fitted_on(corpus, head):
     fitted, new = corpus.documents[:700], corpus.documents[700:]
     book = fit_codebook(fitted, head, parallel=8.0, pull=0.0)
     x, _ = centred(fitted, book.mean)
-    bits = Codebook(_bits_alone(x, head.document_codes(fitted).packed))
+    bits = replace(book, tables=_bits_alone(x, head.document_codes(fitted).packed))
     ours = book.decode(book.encode(new, head.document_logits(new)))
     theirs = bits.decode(head.document_codes(new).packed)
     assert loss(new, ours, book.mean, 8.0) < loss(new, theirs, book.mean, 8.0)
@@ -115,9 +105,9 @@ def test_tables_solve_the_normal_equations(monkeypatch):
     x, directions = centred(features, features.mean(axis=0))
     start = np.zeros((2, 256, 3), np.float32)
     expected = normal_equations(x, directions, codes, _bits_alone(x, codes).reshape(-1, 3), 8.0)
-    few = _fit_tables(x, directions, codes, Codebook(start), 8.0)
+    few = _fit_tables(x, directions, codes, start, 8.0)
     monkeypatch.setattr("llmhash.heads.codebook_fit._CG_STEPS", 300)
-    many = _fit_tables(x, directions, codes, Codebook(start), 8.0)
+    many = _fit_tables(x, directions, codes, start, 8.0)
     np.testing.assert_allclose(many, expected, atol=1e-3)
     assert np.abs(few - expected).max() < 0.1 * np.abs(expected).max()
     # Values that no document takes stand for what their bits do.

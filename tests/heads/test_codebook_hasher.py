@@ -7,7 +7,6 @@ import pytest
 
 from llmhash import Hasher, Retriever
 from llmhash.codes import Codes
-from llmhash.heads.codebook import Codebook
 from llmhash.index import asymmetric_scores
 
 BITS, DOCUMENTS, DIM = 16, 400, 20
@@ -158,15 +157,4 @@ def test_truncating_a_hasher_drops_the_codebook(hasher, documents):
     np.testing.assert_array_equal(
         shorter.encode_documents(documents).packed,
         Codes.from_logits(hasher.head.document_logits(documents)).packed,
-    )
-
-
-def test_a_codebook_without_a_mean_leaves_codes_alone(hasher, documents, queries):
-    head = replace(hasher.head, codebook=Codebook(hasher.head.codebook.tables))
-    codes = Hasher(head).encode_documents(documents)
-    np.testing.assert_array_equal(codes.packed, Codes.from_logits(head.document_logits(documents)).packed)
-    np.testing.assert_allclose(
-        asymmetric_scores(head.asymmetric_queries(queries), codes),
-        queries @ head.codebook.decode(codes.packed).T,
-        atol=1e-4,
     )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from llmhash.heads import error_sampling, rca, scan
+from llmhash.heads import distance_codebook, error_sampling, rca, scan
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.error_sampling import rows_by_error
 from llmhash.heads.rca import fit_rca
@@ -104,9 +104,9 @@ def test_local_maps_are_fitted_to_more_documents(documents, monkeypatch):
         taken.append(most)
         return np.arange(300)
 
-    monkeypatch.setattr(scan, "rows_by_error", take)
+    monkeypatch.setattr(distance_codebook, "rows_by_error", take)
     for alike in (600, 599):
-        monkeypatch.setattr("llmhash.heads.distance_codebook._ALIKE", alike)
+        monkeypatch.setattr(distance_codebook, "_ALIKE", alike)
         for bits in (8, 16):
             fit_scan(TrainingFeatures(documents[:600]), bits)
     assert taken == [100_000, 100_000, 100_000, 200_000]
