@@ -31,7 +31,7 @@ the sum w of the other bytes' vectors is bent to `w + U_g P_g w` as the group's 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -59,6 +59,9 @@ _DTYPES = {
 _BEAM_BUDGET, _LEAST_BEAM, _LEAST_DISTANCE_BEAM = 64, 2, 4
 # Bytes of a code up to which products of entries are made (130 MB), and documents a byte from which on.
 _MOST_BETWEEN, _DOCUMENTS_BETWEEN = 32, 128
+# Documents of a group, by bytes of a code, from which on it is faster to bend all its tables than what is
+# left of each document: as many as entries a byte for each partial code.
+_BENT_TABLES = 4
 # Numbers in the search's largest array.
 _CELLS = 1 << 23
 
@@ -239,7 +242,9 @@ class Codebook:
             groups = self.local.groups[self._nearest_first(features)]
             for group in np.unique(groups):
                 rows = np.flatnonzero(groups == group)
-                codes[rows] = self._of_group(self.local, group).encode(features[rows], logits[rows])
+                few = len(rows) < _BENT_TABLES * len(self.tables)
+                book = self._of_few(self.local, group) if few else self._of_group(self.local, group)
+                codes[rows] = book.encode(features[rows], logits[rows])
             return codes
         least = _LEAST_BEAM if self.document_map is None else _LEAST_DISTANCE_BEAM
         beam = max(least, _BEAM_BUDGET // len(self.tables))
@@ -272,18 +277,35 @@ class Codebook:
             values[part] = (self._squares[0] - 2 * (x @ self.tables[0].T)).argmin(axis=1)
         return values
 
+    @cached_property
+    def _groups_of_few(self) -> dict[int, _FewOfGroup]:
+        """What `_of_few` has made: some kilobytes a group, where bent tables take megabytes."""
+        return {}
+
+    def _of_few(self, local: LocalMaps, group: int) -> _FewOfGroup:
+        """The same codebook as `_of_group`, for so few documents that they are bent and not the tables."""
+        if group not in self._groups_of_few:
+            bent = self._of_group(local, group)
+            self._groups_of_few[group] = _FewOfGroup(
+                self.tables,
+                self.mean,
+                self.weights,
+                document_map=self.document_map,
+                squares=bent._squares,
+                down=local.down[group],
+                up=local.up[group],
+            )
+        return self._groups_of_few[group]
+
     def _of_group(self, local: LocalMaps, group: int) -> _OneGroup:
         """The codebook of a group's documents: its map applied, other groups' values out of reach."""
-        tables = self.tables.copy()
-        bent = (tables[1:].reshape(-1, self.dim) @ local.down[group]) @ local.up[group]
-        tables[1:] += bent.reshape(tables[1:].shape)
+        bent = _bent(self.tables[1:].reshape(-1, self.dim), local.down[group], local.up[group])
+        tables = np.concatenate([self.tables[:1], bent.reshape(-1, 256, self.dim)])
         return _OneGroup(
             tables,
-            mean=self.mean,
-            weights=self.weights,
+            self.mean,
+            self.weights,
             document_map=self.document_map,
-            query_map=self.query_map,
-            query_shift=self.query_shift,
             elsewhere=np.asarray(local.groups != group),
         )
 
@@ -374,7 +396,7 @@ class Codebook:
                 both = np.concatenate([left_over, directions]) @ table.T
                 products, directed = both[: -len(x)], both[-len(x) :]
             else:
-                products, directed = left_over @ table.T, no_direction
+                products, directed = self._products(byte, left_over), no_direction
             products = products.reshape(len(x), -1, 256)
             if between is not None:
                 own, products = products[:, 0], np.empty((*along.shape, 256), np.float32)
@@ -389,8 +411,18 @@ class Codebook:
             parent, value = np.divmod(best, 256)
             codes = np.concatenate([codes[documents, parent], value[:, :, None].astype(np.uint8)], axis=2)
             if between is None:
-                errors = errors[documents, parent] - table[value]
+                errors = errors[documents, parent] - self._entries(byte, value)
         return codes[:, 0]
+
+    def _products(self, byte: int, errors: FloatArray) -> FloatArray:
+        """Products float32 (n, 256) of what is left of documents, (n, d), and a byte's entries."""
+        products: FloatArray = errors @ self.tables[byte].T
+        return products
+
+    def _entries(self, byte: int, values: NDArray[np.int64]) -> FloatArray:
+        """A byte's entries float32 (..., d) of values (...)."""
+        entries: FloatArray = self.tables[byte][values]
+        return entries
 
 
 @dataclass(frozen=True, eq=False)
@@ -399,11 +431,50 @@ class _OneGroup(Codebook):
 
     elsewhere: NDArray[np.bool_] | None = None
 
+    def __post_init__(self) -> None:
+        """Its arrays are those of a codebook that has been checked."""
+
     @cached_property
     def _squares(self) -> FloatArray:
         squares: FloatArray = np.einsum("mad,mad->ma", self.tables, self.tables)
         squares[0, self.elsewhere] = np.inf
         return squares
+
+
+@dataclass(frozen=True, eq=False)
+class _FewOfGroup(Codebook):
+    """A group's codebook whose entries t, but for the first byte's, are read as `t + (t P) U`.
+
+    Attributes:
+        squares: float32 (m, 256), of the bent entries.
+        down: float32 (d, r), P.
+        up: float32 (r, d), U.
+    """
+
+    squares: FloatArray = field(kw_only=True)
+    down: FloatArray = field(kw_only=True)
+    up: FloatArray = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Its arrays are those of a codebook that has been checked."""
+
+    @cached_property
+    def _squares(self) -> FloatArray:
+        return self.squares
+
+    def _products(self, byte: int, errors: FloatArray) -> FloatArray:
+        return super()._products(byte, _bent(errors, self.up.T, self.down.T) if byte else errors)
+
+    def _entries(self, byte: int, values: NDArray[np.int64]) -> FloatArray:
+        entries = super()._entries(byte, values)
+        return _bent(entries, self.down, self.up) if byte else entries
+
+
+def _bent(rows: FloatArray, first: FloatArray, second: FloatArray) -> FloatArray:
+    """Rows float32 (..., d), and added to them their products with both factors of a map."""
+    bent = rows.copy()
+    bent += (rows @ first) @ second
+    return bent
 
 
 def centred(features: FloatArray, mean: FloatArray) -> tuple[FloatArray, FloatArray]:

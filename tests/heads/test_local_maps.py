@@ -111,14 +111,17 @@ def test_a_document_is_coded_in_the_group_of_its_nearest_first_byte(head, featur
     np.testing.assert_array_equal(book.local_groups[codes[:, 0]], book.local_groups[distances.argmin(axis=1)])
 
 
-def test_one_document_is_coded_as_among_many(head, features):
-    whole = head.document_codes(features.documents[:200]).packed
-    alone = np.concatenate([head.document_codes(features.documents[i : i + 1]).packed for i in range(200)])
-    assert (whole == alone).all(axis=1).mean() > 0.98  # The order of sums may decide between equals.
+def test_few_documents_are_coded_as_among_many(head, features):
+    """Many have their group's tables bent, and few are bent themselves."""
+    whole = head.document_codes(features.documents).packed[:200]
+    few = np.concatenate(
+        [head.document_codes(features.documents[i : i + 2]).packed for i in range(0, 200, 2)]
+    )
+    assert (whole == few).all(axis=1).mean() > 0.98  # The order of sums may decide between equals.
 
 
 def test_codes_of_queries_are_signs(head):
-    """For ties alone: a search for them would bend all tables anew for each query."""
+    """For ties alone: a search for them is not worth its time."""
     queries = clustered(3, 5)
     signs = Codes.from_logits(head.query_logits(queries))
     np.testing.assert_array_equal(head.query_codes(queries).packed, signs.packed)
