@@ -19,8 +19,9 @@ import numpy as np
 
 from llmhash.errors import InputError
 from llmhash.heads.affine import AffineHead
-from llmhash.heads.base import FloatArray, TrainingFeatures, check_features
-from llmhash.heads.codebook_fit import fit_codebook
+from llmhash.heads.base import FloatArray, TrainingFeatures, check_features, mean_vector
+from llmhash.heads.distance_codebook import fit_held_codebook
+from llmhash.heads.query_space import QuerySpace
 from llmhash.heads.rca import fit_rca
 
 #: Documents below which their mean says too little, and the head is left as it is.
@@ -28,8 +29,8 @@ FEWEST_DOCUMENTS = 100
 #: Documents below which their own projection, and a codebook with 256 entries a byte, say more of them than
 #: of those to come.
 OWN_DOCUMENTS = 1000
-# Weights of the codebook. More pull keeps Hamming distance better and the asymmetric score worse.
-_PARALLEL, _PULL = 8.0, 0.3
+# More keeps Hamming distance better and the asymmetric score worse.
+_PULL = 0.1
 # Near documents tell less of queries than queries would, and a codebook makes up for what is left as it is.
 _SHRINKAGE = 0.8
 # Bits up to which Hamming distance gains by queries' codes being chosen as documents' are.
@@ -65,10 +66,22 @@ def adapt(head: AffineHead, documents: FloatArray, *, codebook: bool = True, see
         own = _centred(head, features)
     if not enough or not codebook or head.bits % 8:
         return own
-    book = fit_codebook(features, own, parallel=_PARALLEL, pull=_PULL, seed=seed)
-    if head.shared and head.bits <= _CHOSEN_QUERY_BITS:
-        book = replace(book, query_mean=book.mean)
+    space = QuerySpace.fit(_with_queries_mean(head, features), head.bits)
+    book, _ = fit_held_codebook(space, features, own, local=False, pull=_PULL, seed=seed)
+    if head.bits <= _CHOSEN_QUERY_BITS:
+        book = replace(book, query_mean=space.query_mean)
     return replace(own, codebook=book)
+
+
+def _with_queries_mean(head: AffineHead, documents: FloatArray) -> TrainingFeatures:
+    """The documents, and as a query what the head knows of queries: by how much their mean is off.
+
+    Where thresholds are a projection's of each side's mean, they tell as much of it as the projection sees.
+    """
+    if head.query_bias is None:
+        return TrainingFeatures(documents)
+    off = np.linalg.lstsq(head.weight, head.bias - head.query_bias, rcond=None)[0]
+    return TrainingFeatures(documents, mean_vector(documents)[None] + off, sides_differ=True)
 
 
 def _centred(head: AffineHead, documents: FloatArray) -> AffineHead:

@@ -5,13 +5,11 @@ q is `q . v`: with `T_j = C_j q` one look-up and one addition a byte. Product an
 this form; here the same bytes are also a binary code that Hamming distance can search, for a document's code
 minimises
 
-    ||x - v||^2 + parallel * (u . (x - v))^2 - pull * sum_i z_i c_i
+    ||x - v||^2 - pull * sum_i z_i c_i
 
-over all codes c (as plus and minus ones), with x the centred document, u its direction and z its logits. The
-second term is the score-aware loss of ScaNN (Guo et al. 2020, "Accelerating Large-Scale Inference with
-Anisotropic Vector Quantization", section 3): queries that a document matters to lie near it, so that errors
-along it disturb their ranking most. The third keeps the code near the signs of the logits, so that Hamming
-distance ranks codes. A query's own is found in the same way, or is the signs of its logits, or of
+over all codes c (as plus and minus ones), with x the centred document and z its logits. The second term keeps
+the code near the signs of the logits, so that Hamming distance ranks codes. A query's own is found in the
+same way, or is the signs of its logits, or of
 
     z + softmax(K q + k) V
 
@@ -73,7 +71,7 @@ class Codebook:
     Attributes:
         tables: float32 (m, 256, d), C.
         mean: float32 (d,), what x is centred on.
-        weights: float32 (2,), `parallel` and `pull`.
+        pull: float32 (1,), how strongly codes are held to the signs of the logits.
         offsets: float32 (m, 256), o, what each value of a byte adds to the score for any query; None for 0.
         document_map: float32 (d, d), D; None where x is the document as it is.
         local_groups: uint8 (256,), the group of each value of the first byte; None where vectors are sums.
@@ -91,7 +89,7 @@ class Codebook:
 
     tables: FloatArray
     mean: FloatArray
-    weights: FloatArray
+    pull: FloatArray
     offsets: FloatArray | None = None
     document_map: FloatArray | None = None
     local_groups: Bytes | None = None
@@ -115,7 +113,7 @@ class Codebook:
         shapes = {
             "tables": (width, 256, dim),
             "mean": (dim,),
-            "weights": (2,),
+            "pull": (1,),
             "offsets": (width, 256),
             "document_map": (dim, dim),
             "local_groups": (256,),
@@ -155,8 +153,8 @@ class Codebook:
             raise InputError("a codebook's anchors have keys, offsets and votes, or there are none.")
         if self.anchor_keys is not None and self.query_mean is not None:
             raise InputError("anchors belong to a codebook that does not choose queries' codes.")
-        if not (self.weights >= 0).all():
-            raise InputError("the weights of a codebook must be at least 0.")
+        if self.pull[0] < 0:
+            raise InputError("the pull of a codebook must be at least 0.")
 
     @property
     def dim(self) -> int:
@@ -176,7 +174,7 @@ class Codebook:
     @property
     def scan_only(self) -> bool:
         """Whether codes serve the asymmetric scan alone: Hamming distance then ranks poorly."""
-        return self.document_map is not None and not self.weights[1]
+        return self.document_map is not None and not self.pull[0]
 
     @cached_property
     def local(self) -> LocalMaps | None:
@@ -210,7 +208,7 @@ class Codebook:
         named = {
             "tables": self.tables,
             "mean": self.mean,
-            "weights": self.weights,
+            "pull": self.pull,
             "offsets": self.offsets,
             "document_map": self.document_map,
             "local_groups": self.local_groups,
@@ -236,7 +234,6 @@ class Codebook:
         Returns:
             uint8 (n, m), packed as `Codes` are.
         """
-        parallel, pull = (float(weight) for weight in self.weights)
         codes = np.empty((len(features), len(self.tables)), np.uint8)
         if self.local is not None:
             groups = self.local.groups[self._nearest_first(features)]
@@ -255,9 +252,8 @@ class Codebook:
         between = self._between if many and len(self.tables) <= _MOST_BETWEEN else None
         for start in range(0, len(features), step):
             part = slice(start, start + step)
-            x, directions = centred(features[part], self.mean)
-            x = self._mapped(x)
-            codes[part] = self._search(x, directions, pull * logits[part], parallel, beam, between)
+            x = self._mapped(features[part] - self.mean)
+            codes[part] = self._search(x, self.pull * logits[part], beam, between)
         return codes
 
     def _mapped(self, x: FloatArray) -> FloatArray:
@@ -289,7 +285,7 @@ class Codebook:
             self._groups_of_few[group] = _FewOfGroup(
                 self.tables,
                 self.mean,
-                self.weights,
+                self.pull,
                 document_map=self.document_map,
                 squares=bent._squares,
                 down=local.down[group],
@@ -304,7 +300,7 @@ class Codebook:
         return _OneGroup(
             tables,
             self.mean,
-            self.weights,
+            self.pull,
             document_map=self.document_map,
             elsewhere=np.asarray(local.groups != group),
         )
@@ -368,13 +364,7 @@ class Codebook:
         return total
 
     def _search(
-        self,
-        x: FloatArray,
-        directions: FloatArray,
-        wanted: FloatArray,
-        parallel: float,
-        beam: int,
-        between: list[FloatArray] | None,
+        self, x: FloatArray, wanted: FloatArray, beam: int, between: list[FloatArray] | None
     ) -> Bytes:
         """The best codes found of documents that fit into memory together; `wanted` are logits times pull.
 
@@ -385,29 +375,20 @@ class Codebook:
         documents = np.arange(len(x))[:, None]
         codes = np.empty((len(x), 1, 0), np.uint8)
         errors = x[:, None]  # x - v of each partial code, (n, beam, d); without `between` alone
-        along: FloatArray = np.einsum("nd,nd->n", x, directions)[:, None]  # u . (x - v), (n, beam)
         # ||x - v||^2 - ||x||^2 and the pull, (n, beam)
         squares: FloatArray = np.zeros((len(x), 1), np.float32)
-        no_direction = np.zeros((len(x), 256), np.float32)
-        for byte, table in enumerate(self.tables):
-            left_over = errors.reshape(-1, self.dim)
-            if parallel:
-                # One pass over the table for both: of a single query that is what takes the time.
-                both = np.concatenate([left_over, directions]) @ table.T
-                products, directed = both[: -len(x)], both[-len(x) :]
-            else:
-                products, directed = self._products(byte, left_over), no_direction
-            products = products.reshape(len(x), -1, 256)
+        for byte in range(len(self.tables)):
+            products = self._products(byte, errors.reshape(-1, self.dim)).reshape(len(x), -1, 256)
             if between is not None:
-                own, products = products[:, 0], np.empty((*along.shape, 256), np.float32)
+                own, products = products[:, 0], np.empty((*squares.shape, 256), np.float32)
                 left_products(own, between[byte], codes, products)
             entries = self._squares[byte] - wanted[:, 8 * byte : 8 * byte + 8] @ SIGNS.T
             # Of whole codes only the best one is wanted.
             kept = 1 if byte == len(self.tables) - 1 else min(beam, products[0].size)
             best = np.empty((len(x), kept), np.int64)
-            extended, left = np.empty(best.shape, np.float32), np.empty(best.shape, np.float32)
-            extend(products, entries, directed, squares, along, parallel, best, extended, left)
-            squares, along = extended, left
+            extended = np.empty(best.shape, np.float32)
+            extend(products, entries, squares, best, extended)
+            squares = extended
             parent, value = np.divmod(best, 256)
             codes = np.concatenate([codes[documents, parent], value[:, :, None].astype(np.uint8)], axis=2)
             if between is None:
@@ -475,9 +456,3 @@ def _bent(rows: FloatArray, first: FloatArray, second: FloatArray) -> FloatArray
     bent = rows.copy()
     bent += (rows @ first) @ second
     return bent
-
-
-def centred(features: FloatArray, mean: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Features float32 (n, d) less the mean, and their own directions, both float32 (n, d)."""
-    norms = np.linalg.norm(features, axis=1, keepdims=True)
-    return features - mean, features / np.maximum(norms, np.finfo(np.float32).tiny)

@@ -1,9 +1,9 @@
 """Fitting an additive codebook to documents, on top of a fitted affine head.
 
-The bytes are first taken one after the other, as residual quantization does: k-means over the 256 values of
-a byte, started from the bits that the head gives. Then all tables are fitted together to the score-aware loss
-(see `llmhash.heads.codebook`), a linear least squares problem while the codes stand still, and all codes are
-searched anew, in turns. A value that few documents take is drawn to what its eight bits stand for alone.
+The bytes are first taken one after the other, as residual quantization does: k-means over the 256 values of a
+byte, started from the bits that the head gives. Then all tables are fitted together, a linear least squares
+problem while the codes stand still, and all codes are searched anew, in turns. A value that few documents
+take is drawn to what its eight bits stand for alone.
 """
 
 from __future__ import annotations
@@ -17,15 +17,13 @@ from numpy.typing import NDArray
 
 from llmhash.codes import Codes
 from llmhash.heads.affine import AffineHead
-from llmhash.heads.base import FloatArray, mean_vector, sampled_rows
-from llmhash.heads.codebook import SIGNS, Bytes, Codebook, centred
+from llmhash.heads.base import FloatArray, mean_vector
+from llmhash.heads.codebook import SIGNS, Bytes, Codebook
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-# Documents that tables are fitted to: about a hundred for each value of a byte.
-_FIT_ROWS = 25_000
-_KMEANS_ROUNDS, _ROUNDS, _CG_STEPS = 10, 3, 15
+_KMEANS_ROUNDS, _CG_STEPS = 10, 15
 # Of the squared residual, where rounding takes over: few documents are solved in few steps.
 _CG_TOLERANCE = 1e-12
 # Documents, by bytes of a code, from which on it is faster to multiply by how often two values stand together
@@ -43,11 +41,8 @@ def fit_codebook(
     documents: FloatArray,
     head: AffineHead,
     *,
-    parallel: float,
     pull: float,
-    rows: int | None = None,
-    rounds: int = _ROUNDS,
-    seed: int = 0,
+    rounds: int,
     progress: Progress | None = None,
 ) -> Codebook:
     """Fit tables to documents.
@@ -55,27 +50,23 @@ def fit_codebook(
     Args:
         documents: float32 (n, d).
         head: Gives their logits; a multiple of 8 bits.
-        parallel: Weight of the error along a document's own direction, beside that of the whole error.
         pull: Weight of the logits' signs, in units of the documents' mean squared distance from their mean
             over the logits' spread: 0 lets codes leave the signs wherever that lowers the error.
-        rows: Documents that tables are fitted to at most, a seeded sample; None for 25,000.
         rounds: How often tables are fitted to codes and codes found anew.
-        seed: Of the sample of documents.
         progress: Called with (round, rounds, message).
     """
-    sample = documents[sampled_rows(len(documents), rows or _FIT_ROWS, seed)]
-    mean = mean_vector(sample)
-    logits = head.document_logits(sample)
-    x, directions = centred(sample, mean)
+    mean = mean_vector(documents)
+    logits = head.document_logits(documents)
+    x = documents - mean
     spread = float(np.sqrt(np.square(logits).mean())) or 1.0
-    weights = np.array([parallel, pull * float(np.square(x).sum(axis=1).mean()) / spread], np.float32)
-    tables, codes = residual_tables(x, logits, float(weights[1]))
-    book = Codebook(tables, mean, weights)
+    weight = pull * float(np.square(x).sum(axis=1).mean()) / spread
+    tables, codes = residual_tables(x, logits, weight)
+    book = Codebook(tables, mean, np.array([weight], np.float32))
     for turn in range(rounds):
         if progress is not None:
             progress(turn + 1, rounds, "codebook")
-        codes = book.encode(sample, logits)
-        book = replace(book, tables=_fit_tables(x, directions, codes, book.tables, parallel))
+        codes = book.encode(documents, logits)
+        book = replace(book, tables=_fit_tables(x, codes, book.tables))
     return book
 
 
@@ -115,38 +106,30 @@ def _means(residual: FloatArray, values: NDArray[np.int64]) -> FloatArray:
     return means
 
 
-def _fit_tables(
-    x: FloatArray, directions: FloatArray, codes: Bytes, tables: FloatArray, parallel: float
-) -> FloatArray:
-    """Tables of least score-aware loss for given codes, by conjugate gradients from the present ones.
+def _fit_tables(x: FloatArray, codes: Bytes, tables: FloatArray) -> FloatArray:
+    """Tables of least squared error for given codes, by conjugate gradients from the present ones.
 
-    With the one-hot matrix S of the codes, and `A e = e + parallel * u (u . e)` for each row, they solve
-    `(S' A S + prior) C = S' A x + prior * C_prior`.
+    With the one-hot matrix S of the codes they solve `(S' S + prior) C = S' x + prior * C_prior`.
     """
     shape = tables.shape
     chosen = membership(codes.astype(np.int64))
     transposed = chosen.T.tocsr()
     prior = _bits_alone(x, codes).reshape(-1, shape[2])
 
-    def weighted(rows: FloatArray) -> FloatArray:
-        along = np.einsum("nd,nd->n", directions, rows)[:, None]
-        product: FloatArray = transposed @ (rows + parallel * along * directions)
-        return product
-
-    # Without the second term, `S' S` is all that many documents come to.
-    together = _counts(codes) if not parallel and len(x) > _FEW * shape[0] else None
+    # `S' S` is all that many documents come to.
+    together = _counts(codes) if len(x) > _FEW * shape[0] else None
 
     def image(step: FloatArray) -> FloatArray:
-        product = weighted(chosen @ step) if together is None else together @ step
+        product: FloatArray = transposed @ (chosen @ step) if together is None else together @ step
         return product + _PRIOR * step
 
     counts = np.asarray(chosen.sum(axis=0)).reshape(-1, 1)
     start = tables.reshape(-1, shape[2])
     fitted = conjugate_gradients(
         image,
-        weighted(x - chosen @ start) + _PRIOR * (prior - start),
+        transposed @ (x - chosen @ start) + _PRIOR * (prior - start),
         start,
-        counts * np.float32(1 + parallel / shape[2]) + np.float32(_PRIOR),
+        counts + np.float32(_PRIOR),
         _CG_STEPS,
     )
     return fitted.reshape(shape)

@@ -98,9 +98,7 @@ class QuerySpace:
             rounds: How often tables are fitted to codes and codes found anew.
             progress: Called with (round, rounds, message).
         """
-        fitted = fit_codebook(
-            points, head, parallel=0.0, pull=pull, rows=len(points), rounds=rounds, progress=progress
-        )
+        fitted = fit_codebook(points, head, pull=pull, rounds=rounds, progress=progress)
         # The fit is about the sample's mean; documents drawn for coding badly are off the middle of all.
         tables = fitted.tables.copy()
         tables[0] += fitted.mean

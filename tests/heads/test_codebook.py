@@ -8,7 +8,7 @@ import pytest
 from llmhash.codes import Codes
 from llmhash.errors import FormatError, InputError
 from llmhash.heads.affine import AffineHead
-from llmhash.heads.codebook import SIGNS, Codebook, centred
+from llmhash.heads.codebook import SIGNS, Codebook
 from llmhash.index import TableQueries, asymmetric_scores
 
 DIM = 24
@@ -18,21 +18,18 @@ def normal(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def make_book(width, *, parallel=8.0, pull=0.5, seed=0):
+def make_book(width, *, pull=0.5, seed=0):
     # Each byte's entries are smaller than those before, as residual tables are.
     tables = normal(width, 256, DIM, seed=seed) * (0.6 ** np.arange(width, dtype=np.float32))[:, None, None]
-    return Codebook(tables, normal(DIM, seed=seed + 1), np.array([parallel, pull], np.float32))
+    return Codebook(tables, normal(DIM, seed=seed + 1), np.array([pull], np.float32))
 
 
 def losses(book, features, logits, codes):
     """The loss of the module's docstring, float64 (n,), of one code a document."""
-    parallel, pull = (float(weight) for weight in book.weights)
-    x = features.astype(np.float64) - book.mean
-    error = x - sum(book.tables[byte][codes[:, byte]] for byte in range(codes.shape[1]))
-    u = features / np.linalg.norm(features, axis=1, keepdims=True)
+    error = features.astype(np.float64) - book.mean
+    error -= sum(book.tables[byte][codes[:, byte]] for byte in range(codes.shape[1]))
     signs = np.unpackbits(codes, axis=1) * 2.0 - 1
-    along = (u * error).sum(axis=1)
-    return (error**2).sum(axis=1) + parallel * along**2 - pull * (logits * signs).sum(axis=1)
+    return (error**2).sum(axis=1) - float(book.pull[0]) * (logits * signs).sum(axis=1)
 
 
 def all_losses(book, features, logits):
@@ -52,7 +49,7 @@ def greedy(book, features, logits):
     """Each byte's best value given those before it, as a search with a beam of one finds."""
     codes = np.zeros((len(features), 0), np.uint8)
     for byte in range(len(book.tables)):
-        part = Codebook(book.tables[: byte + 1], book.mean, book.weights)
+        part = Codebook(book.tables[: byte + 1], book.mean, book.pull)
         cost = np.stack(
             [
                 losses(
@@ -69,9 +66,9 @@ def greedy(book, features, logits):
     return codes
 
 
-@pytest.mark.parametrize(("parallel", "pull"), [(0.0, 0.0), (8.0, 0.0), (0.0, 2.0), (8.0, 0.5)])
-def test_one_byte_s_code_is_the_best_of_all(parallel, pull):
-    book = make_book(1, parallel=parallel, pull=pull)
+@pytest.mark.parametrize("pull", [0.0, 2.0])
+def test_one_byte_s_code_is_the_best_of_all(pull):
+    book = make_book(1, pull=pull)
     features, logits = normal(200, DIM, seed=2), normal(200, 8, seed=3)
     codes = book.encode(features, logits)
     np.testing.assert_allclose(
@@ -79,9 +76,9 @@ def test_one_byte_s_code_is_the_best_of_all(parallel, pull):
     )
 
 
-@pytest.mark.parametrize(("parallel", "pull"), [(8.0, 0.5), (0.0, 0.0)])
-def test_two_bytes_code_is_mostly_the_best_of_all_and_never_worse_than_byte_by_byte(parallel, pull):
-    book = make_book(2, parallel=parallel, pull=pull)
+@pytest.mark.parametrize("pull", [0.5, 0.0])
+def test_two_bytes_code_is_mostly_the_best_of_all_and_never_worse_than_byte_by_byte(pull):
+    book = make_book(2, pull=pull)
     features, logits = normal(12, DIM, seed=2), normal(12, 16, seed=3)
     found = losses(book, features, logits, book.encode(features, logits))
     every = all_losses(book, features, logits)
@@ -105,11 +102,11 @@ def test_the_last_byte_is_the_best_one_for_those_before_it():
         assert (losses(book, features, logits, other) >= found - 1e-4).all()
 
 
-@pytest.mark.parametrize(("parallel", "pull"), [(0.0, 0.0), (8.0, 0.5)])
+@pytest.mark.parametrize("pull", [0.0, 0.5])
 @pytest.mark.parametrize("width", [1, 5])
-def test_many_documents_get_the_codes_that_few_get(width, parallel, pull, monkeypatch):
+def test_many_documents_get_the_codes_that_few_get(width, pull, monkeypatch):
     """Many are searched by the products of all entries, few by the errors of partial codes."""
-    book = make_book(width, parallel=parallel, pull=pull)
+    book = make_book(width, pull=pull)
     features, logits = normal(1000, DIM, seed=2), normal(1000, 8 * width, seed=3)
     many = book.encode(features, logits)
     assert "_between" in vars(book)
@@ -146,19 +143,6 @@ def test_a_strong_pull_gives_the_signs_of_the_logits():
     np.testing.assert_array_equal(strong[clear], (logits > 0)[clear])
     weak = np.unpackbits(make_book(4, pull=0.0).encode(features, logits), axis=1)
     assert np.mean(weak[clear] == (logits > 0)[clear]) < 0.6
-
-
-def test_parallel_lowers_the_error_along_a_document_and_raises_the_rest():
-    features, logits = normal(300, DIM, seed=2), normal(300, 16, seed=3)
-    along, whole = [], []
-    for parallel in (0.0, 8.0):
-        book = make_book(2, parallel=parallel, pull=0.0)
-        x, u = centred(features, book.mean)
-        error = x - book.decode(book.encode(features, logits))
-        along.append(np.square((u * error).sum(axis=1)).mean())
-        whole.append(np.square(error).sum(axis=1).mean())
-    assert along[1] < 0.5 * along[0]
-    assert whole[1] > whole[0]
 
 
 def test_a_score_is_the_query_s_dot_product_with_the_decoded_code():
@@ -281,7 +265,7 @@ def test_without_a_codebook_nothing_changes(head):
 
 def test_the_tables_count_among_the_model_s_bytes(head):
     plain = AffineHead(head.weight, head.bias)
-    assert head.nbytes - plain.nbytes == 4 * (2 * 256 * DIM + DIM + 2)
+    assert head.nbytes - plain.nbytes == 4 * (2 * 256 * DIM + DIM + 1)
 
 
 def test_truncating_drops_the_codebook(head):
@@ -295,9 +279,9 @@ def test_truncating_drops_the_codebook(head):
 def test_tensors_and_back(head, offsets):
     book = head.codebook
     stored = AffineHead(
-        head.weight, head.bias, codebook=Codebook(book.tables, book.mean, book.weights, offsets)
+        head.weight, head.bias, codebook=Codebook(book.tables, book.mean, book.pull, offsets)
     ).tensors()
-    assert set(stored) >= {"weight", "bias", "codebook.tables", "codebook.mean", "codebook.weights"}
+    assert set(stored) >= {"weight", "bias", "codebook.tables", "codebook.mean", "codebook.pull"}
     again = AffineHead.from_tensors(stored).tensors()
     assert again.keys() == stored.keys()
     for name, array in stored.items():
@@ -320,8 +304,8 @@ def broken(**changes):
         ({"tables": normal(3, 256, DIM)}, "a codebook of 24 bits and 24 dimensions does not fit"),
         ({"mean": normal(DIM - 1)}, r"mean must be float32 \(24,\)"),
         ({"mean": None}, "missing .* argument: 'mean'"),
-        ({"weights": normal(3)}, r"weights must be float32 \(2,\)"),
-        ({"weights": np.array([1, -1], np.float32)}, "must be at least 0"),
+        ({"pull": normal(2)}, r"pull must be float32 \(1,\)"),
+        ({"pull": np.array([-1], np.float32)}, "must be at least 0"),
         ({"offsets": normal(2, 255)}, r"offsets must be float32 \(2, 256\)"),
         ({"query_mean": normal(DIM - 1)}, r"query_mean must be float32 \(24,\)"),
         (

@@ -29,7 +29,7 @@ def head(corpus):
     """Logits of the queries' side that say nothing: what there is to know, anchors must learn."""
     head = fit_itq(corpus, 16)
     head = replace(head, query_weight=head.weight * np.float32(1e-4), query_bias=np.zeros(16, np.float32))
-    return replace(head, codebook=fit_codebook(corpus.documents, head, parallel=8.0, pull=0.05))
+    return replace(head, codebook=fit_codebook(corpus.documents, head, pull=0.05, rounds=3))
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,7 @@ def test_the_stored_anchors_give_the_trained_codes(corpus, head):
     """Training sees queries in units, centred; users do not."""
     larger = TrainingFeatures(corpus.documents * 8, corpus.queries * 8 + 1, corpus.sources, sides_differ=True)
     scaled = AffineHead(head.weight / 8, head.bias, query_bias=head.bias - 0.1)
-    book = fit_codebook(larger.documents, scaled, parallel=8.0, pull=0.05)
+    book = fit_codebook(larger.documents, scaled, pull=0.05, rounds=3)
     scaled, ranking = replace(scaled, codebook=book), ranked(larger)
     student = _Anchors(scaled, scaled.document_codes(larger.documents), ranking, 40, 0)
     torch.nn.init.normal_(student.offsets)

@@ -11,9 +11,10 @@ from llmhash.codes import Codes
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.codebook_choice import Judge, best_of_large
-from llmhash.heads.codebook_fit import fit_codebook
+from llmhash.heads.distance_codebook import fit_held_codebook
 from llmhash.heads.distill import DistillOptions, fit_distill
 from llmhash.heads.overlap import asymmetric_overlap, hamming_overlap
+from llmhash.heads.query_space import QuerySpace
 from llmhash.heads.ranking import Ranking
 from llmhash.index import asymmetric_scores
 
@@ -35,7 +36,8 @@ def overlaps(head, features, ranking):
 
 
 def with_codebook(head, features):
-    book = fit_codebook(features.documents, head, parallel=8.0, pull=0.02)
+    space = QuerySpace.fit(features, head.bits)
+    book, _ = fit_held_codebook(space, features.documents, head, local=False, pull=0.0)
     return replace(head, codebook=book)
 
 
@@ -162,18 +164,18 @@ def test_a_large_corpus_is_judged_and_gets_a_lighter_pull_and_no_anchors(corpus,
     prefer("alike", monkeypatch)
     large = fit_distill(corpus, 16, options=options)
     assert large.codebook.anchor_keys is None
-    assert 0 < large.codebook.weights[1] < 0.5 * small.codebook.weights[1]
+    assert 0 < large.codebook.pull[0] < 0.5 * small.codebook.pull[0]
     monkeypatch.setattr("llmhash.heads.distance_codebook._ALIKE", 999)
     local = fit_distill(corpus, 16, options=options)
     assert local.codebook.local is not None
-    assert 0 < local.codebook.weights[1] < large.codebook.weights[1]
+    assert 0 < local.codebook.pull[0] < large.codebook.pull[0]
     # Wide codes are worth no local maps, unless one asks for them.
     with monkeypatch.context() as patch:
         patch.setattr("llmhash.heads.codebook_choice._MOST_LOCAL_BITS", 15)
         assert fit_distill(corpus, 16, options=options).codebook is None
         assert fit_distill(corpus, 16, options=replace(options, codebook="always")).codebook is not None
     asked = fit_distill(corpus, 16, options=replace(options, pull=0.3))
-    assert asked.codebook.weights[1] > small.codebook.weights[1]
+    assert asked.codebook.pull[0] > small.codebook.pull[0]
     prefer("none", monkeypatch)
     assert fit_distill(corpus, 16, options=options).codebook is None
     assert fit_distill(corpus, 16, options=replace(options, codebook="always")).codebook is not None

@@ -72,7 +72,7 @@ def test_the_fingerprint_knows_all_of_the_codebook(hasher):
         Hasher(replace(hasher.head, codebook=None)),
         changed(hasher, tables=book.tables + np.float32(0.5)),
         changed(hasher, mean=book.mean + np.float32(0.5)),
-        changed(hasher, weights=book.weights + np.float32(0.5)),
+        changed(hasher, pull=book.pull + np.float32(0.5)),
         changed(hasher, offsets=np.zeros((BITS // 8, 256), np.float32)),
         changed(hasher, **NO_ANCHORS, query_mean=book.mean + np.float32(0.5)),
         changed(hasher, query_map=2 * np.eye(DIM, dtype=np.float32), query_shift=book.mean),

@@ -86,7 +86,7 @@ def test_a_map_bends_all_bytes_but_the_first():
     book = Codebook(
         tables,
         mean=zeros,
-        weights=zeros[:2],
+        pull=zeros[:1],
         document_map=eye,
         query_map=eye,
         query_shift=zeros,

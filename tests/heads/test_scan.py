@@ -115,7 +115,7 @@ def test_a_code_of_two_bytes_is_nearly_the_nearest_of_all(features):
 def test_wide_codes_are_searched_for_more_widely_than_those_that_serve_hamming_distance_too():
     rng, none = np.random.default_rng(0), np.zeros(DIM, np.float32)
     tables = (0.8 ** np.arange(32)[:, None, None] * rng.normal(size=(32, 256, DIM))).astype(np.float32)
-    both = Codebook(tables, none, np.zeros(2, np.float32))
+    both = Codebook(tables, none, none[:1])
     same = np.eye(DIM, dtype=np.float32)
     scan = replace(both, document_map=same, query_map=same, query_shift=none)
     documents, logits = rng.normal(size=(500, DIM)).astype(np.float32), np.zeros((500, 256), np.float32)
@@ -269,4 +269,4 @@ def test_it_becomes_no_sentence_transformer(features):
 def test_map_of_documents_needs_the_rest():
     zeros = np.zeros((1, 256, 4), np.float32)
     with pytest.raises(InputError, match="a codebook with a map of documents has one of queries"):
-        Codebook(zeros, zeros[0, 0], zeros[0, 0, :2], document_map=np.eye(4, dtype=np.float32))
+        Codebook(zeros, zeros[0, 0], zeros[0, 0, :1], document_map=np.eye(4, dtype=np.float32))
