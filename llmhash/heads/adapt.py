@@ -4,7 +4,8 @@ Two things of a general head are wrong for a narrow corpus. Its thresholds lie w
 was trained on have their mean, so that many bits hardly vary; and bits stand for what they stood for there.
 The corpus's own mean mends the first. Enough documents mend the second, too: where documents near each other
 lie evenly about each other, their own ITQ (`llmhash.heads.rca`) is a better projection than one trained on
-others, and a codebook of them (`llmhash.heads.codebook`) scores its codes.
+others, and a codebook of them (`llmhash.heads.distance_codebook`) scores its codes, where what documents are
+off their nearest others stands in for what queries are off theirs.
 
 A codebook of some thousand documents is partly a memory, and worth having of all of a corpus. Those that it
 has not seen gain less: once they are about half of all, codes without one rank as well, and fitted to 25,000
@@ -29,7 +30,7 @@ FEWEST_DOCUMENTS = 100
 #: Documents below which their own projection, and a codebook with 256 entries a byte, say more of them than
 #: of those to come.
 OWN_DOCUMENTS = 1000
-# More keeps Hamming distance better and the asymmetric score worse.
+# Of the codebook, as in a small corpus that is distilled on; three times as much changes little.
 _PULL = 0.1
 # Near documents tell less of queries than queries would, and a codebook makes up for what is left as it is.
 _SHRINKAGE = 0.8
@@ -49,7 +50,7 @@ def adapt(head: AffineHead, documents: FloatArray, *, codebook: bool = True, see
         documents: float32 (n, dim), of the corpus.
         codebook: Fit one, too, where there are as many and the code is of whole bytes: where these are all
             the documents, or most of them.
-        seed: Of ITQ's start, and of the sample of documents that the codebook is fitted to.
+        seed: Of ITQ's start.
 
     Raises:
         InputError: There are no documents, or they are of another dimension.
@@ -76,9 +77,9 @@ def adapt(head: AffineHead, documents: FloatArray, *, codebook: bool = True, see
 def _with_queries_mean(head: AffineHead, documents: FloatArray) -> TrainingFeatures:
     """The documents, and as a query what the head knows of queries: by how much their mean is off.
 
-    Where thresholds are a projection's of each side's mean, they tell as much of it as the projection sees.
+    Where thresholds are one projection's of each side's mean, they tell as much of it as that one sees.
     """
-    if head.query_bias is None:
+    if head.query_bias is None or head.query_weight is not None:
         return TrainingFeatures(documents)
     off = np.linalg.lstsq(head.weight, head.bias - head.query_bias, rcond=None)[0]
     return TrainingFeatures(documents, mean_vector(documents)[None] + off, sides_differ=True)

@@ -70,6 +70,12 @@ def test_where_queries_lie_off_documents_is_read_from_their_thresholds(elsewhere
         assert 0.2 < np.linalg.norm(away - off) / np.linalg.norm(off) < 0.9
         off, away = head.weight @ off, head.weight @ away
     np.testing.assert_allclose(away, off, atol=0.02 * np.abs(off).max())
+    # Thresholds of two projections tell nothing of it.
+    apart = replace(head, query_weight=-head.weight, query_bias=head.bias + 1)
+    book = adapt(apart, documents).codebook
+    np.testing.assert_allclose(
+        book.query_shift, -book.query_map @ documents.mean(axis=0), rtol=1e-3, atol=0.1
+    )
 
 
 def test_queries_thresholds_move_as_documents_do(elsewhere):
