@@ -21,7 +21,7 @@ import numpy as np
 from llmhash.errors import InputError
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import FloatArray, TrainingFeatures, check_features, mean_vector
-from llmhash.heads.distance_codebook import fit_held_codebook
+from llmhash.heads.distance_codebook import are_known, fit_held_codebook
 from llmhash.heads.query_space import QuerySpace
 from llmhash.heads.rca import fit_rca
 
@@ -30,11 +30,10 @@ FEWEST_DOCUMENTS = 100
 #: Documents below which their own projection, and a codebook with 256 entries a byte, say more of them than
 #: of those to come.
 OWN_DOCUMENTS = 1000
-# Of the codebook, as in a small corpus that is distilled on; three times as much changes little.
-_PULL = 0.1
 # Near documents tell less of queries than queries would, and a codebook makes up for what is left as it is.
 _SHRINKAGE = 0.8
-# Bits up to which Hamming distance gains by queries' codes being chosen as documents' are.
+# Bits up to which Hamming distance gains by queries' codes being chosen as documents' are; of many documents,
+# whose codes are held less, it does at all widths.
 _CHOSEN_QUERY_BITS = 64
 
 
@@ -68,8 +67,8 @@ def adapt(head: AffineHead, documents: FloatArray, *, codebook: bool = True, see
     if not enough or not codebook or head.bits % 8:
         return own
     space = QuerySpace.fit(_with_queries_mean(head, features), head.bits)
-    book, _ = fit_held_codebook(space, features, own, local=False, pull=_PULL, seed=seed)
-    if head.bits <= _CHOSEN_QUERY_BITS:
+    book = fit_held_codebook(space, features, own, seed=seed)
+    if head.bits <= _CHOSEN_QUERY_BITS or not are_known(len(features)):
         book = replace(book, query_mean=space.query_mean)
     return replace(own, codebook=book)
 

@@ -19,16 +19,12 @@ from llmhash.codes import Codes
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.codebook_fit import Progress
-from llmhash.heads.distance_codebook import fit_held_codebook, fitted_rows, lies_locally
+from llmhash.heads.distance_codebook import fit_held_codebook, lies_locally
 from llmhash.heads.overlap import asymmetric_overlap, hamming_overlap
 from llmhash.heads.query_space import QuerySpace
 from llmhash.heads.ranking import Ranking
 from llmhash.heads.rca import fit_rca
 
-# Pull of the codebook, without and with local maps.
-_PULL, _LOCAL_PULL = 0.01, 0.005
-# Documents that tables are fitted to.
-_ROWS = 50_000
 # Bits up to which local maps are worth their time: signs of more lose little, and maps take longest to fit.
 _MOST_LOCAL_BITS = 128
 
@@ -79,19 +75,11 @@ def best_of_large(
     projections = _projections(trained, features, seed, progress)
     values = [judge.value(each, each.document_codes(documents)) for each in projections]
     head = projections[values.index(max(values))]
-    local = lies_locally(len(features.documents), head.bits)
-    if local and head.bits > _MOST_LOCAL_BITS and not always:
+    wide = head.bits > _MOST_LOCAL_BITS and lies_locally(len(features.documents), head.bits)
+    if wide and not always:
         return head
     space = QuerySpace.fit(features, head.bits)
-    book, _ = fit_held_codebook(
-        space,
-        features.documents[fitted_rows(space, features.documents, _ROWS, local=local, seed=seed)],
-        head,
-        local=local,
-        pull=(_LOCAL_PULL if local else _PULL) if pull is None else pull,
-        seed=seed,
-        progress=progress,
-    )
+    book = fit_held_codebook(space, features.documents, head, pull=pull, seed=seed, progress=progress)
     signs, alike = (
         replace(head, codebook=each) for each in (book, replace(book, query_mean=space.query_mean))
     )

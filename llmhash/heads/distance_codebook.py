@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import FloatArray
-from llmhash.heads.codebook import Bytes, Codebook
+from llmhash.heads.codebook import Codebook
 from llmhash.heads.codebook_fit import Progress
 from llmhash.heads.error_sampling import rows_by_error
 from llmhash.heads.local_maps import with_local_maps
@@ -20,12 +20,23 @@ from llmhash.heads.query_space import QuerySpace, with_offsets
 
 # Rounds of fitting.
 _ROUNDS = 8
+# Documents that tables know each of, about a hundred for each value of a byte.
+_KNOWN = 25_000
 # In a corpus of more documents than these, groups of them have local maps. Tables for all then take fewer
 # rounds, and maps and tables together so many, or more at more than so many bytes.
 _ALIKE = 100_000
+_START_ROUNDS, _LOCAL_ROUNDS, _WIDE_ROUNDS, _WIDE = 3, 4, 6, 16
 # Documents that tables and maps are fitted to: fewer tell too little of each group.
 _LOCAL_ROWS = 200_000
-_START_ROUNDS, _LOCAL_ROUNDS, _WIDE_ROUNDS, _WIDE = 3, 4, 6, 16
+# Documents that tables are fitted to where codes are held to signs; and how strongly they are where tables
+# know each document, where they do not, and where there are maps.
+_HELD_ROWS = 50_000
+_PULL, _LARGE_PULL, _LOCAL_PULL = 0.1, 0.01, 0.005
+
+
+def are_known(documents: int) -> bool:
+    """Whether a codebook's tables know each of so many documents."""
+    return documents <= _KNOWN
 
 
 def lies_locally(documents: int, bits: int) -> bool:
@@ -45,29 +56,32 @@ def fit_held_codebook(
     documents: FloatArray,
     head: AffineHead,
     *,
-    local: bool,
-    pull: float,
+    pull: float | None = None,
     seed: int = 0,
     progress: Progress | None = None,
-) -> tuple[Codebook, Bytes]:
-    """As `fit_distance_codebook`, with codes held to the signs of a head's logits.
+) -> Codebook:
+    """A codebook that chooses codes for distance and holds them to the signs of a head's logits.
 
     Args:
         space: Where distances are measured.
-        documents: float32 (n, d), what is fitted to.
+        documents: float32 (n, d), all of the corpus.
         head: Of the documents' features.
-        local: Fit local maps.
-        pull: How strongly codes are held, as `fit_codebook` takes it.
-        seed: Of the groups that have maps.
+        pull: How strongly codes are held, as `fit_codebook` takes it; None holds them less the more documents
+            there are.
+        seed: Of the sample that is fitted to, and of the groups that have maps.
         progress: Called with (round, rounds, message).
     """
+    local = lies_locally(len(documents), head.bits)
+    sample = documents[fitted_rows(space, documents, _HELD_ROWS, local=local, seed=seed)]
+    if pull is None:
+        pull = _PULL if are_known(len(documents)) else _LOCAL_PULL if local else _LARGE_PULL
     return fit_distance_codebook(
         space,
-        documents,
-        space.documents(documents),
+        sample,
+        space.documents(sample),
         space.of_points(head),
         local=local,
-        logits=head.document_logits(documents),
+        logits=head.document_logits(sample),
         pull=pull,
         seed=seed,
         progress=progress,
@@ -85,8 +99,8 @@ def fit_distance_codebook(
     pull: float = 0.0,
     seed: int = 0,
     progress: Progress | None = None,
-) -> tuple[Codebook, Bytes]:
-    """A codebook that chooses codes for distance from documents, and scores by it; and theirs, uint8 (n, m).
+) -> Codebook:
+    """A codebook that chooses codes for distance from documents, and scores by it.
 
     Args:
         space: Where distances are measured.
@@ -112,8 +126,7 @@ def fit_distance_codebook(
     held_to = np.zeros((len(points), head.bits), np.float32) if logits is None else logits
     if local:
         book = with_local_maps(book, documents, points, held_to, bending, seed=seed, progress=tell_more)
-    codes = book.encode(documents, held_to)
-    return with_offsets(book, codes), codes
+    return with_offsets(book, book.encode(documents, held_to))
 
 
 def _rounds(width: int, local: bool) -> tuple[int, int]:

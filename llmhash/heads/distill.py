@@ -29,13 +29,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from llmhash.binarize import estimator, signs
-from llmhash.codes import Codes, check_bits
+from llmhash.codes import check_bits
 from llmhash.errors import InputError
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import FloatArray, TrainingFeatures
 from llmhash.heads.codebook_anchors import with_anchors
 from llmhash.heads.codebook_choice import Judge, best_of_large
-from llmhash.heads.distance_codebook import fit_held_codebook
+from llmhash.heads.distance_codebook import are_known, fit_held_codebook
 from llmhash.heads.nested import nested_itq, nested_widths
 from llmhash.heads.projection import START_ROWS, itq_start, random_rotation
 from llmhash.heads.query_space import QuerySpace
@@ -47,9 +47,6 @@ from llmhash.training import TrainingPlan, train
 #: When codes get a codebook.
 CODEBOOK_USES = ("auto", "always", "never")
 _NOT_NEGATIVE = ("asymmetric", "symmetric", "balance", "decorrelation", "query_noise")
-# Documents that a codebook's tables know each of, about a hundred for each value of a byte, and the pull that
-# its codes then bear.
-_KNOWN, _PULL = 25_000, 0.1
 
 
 @dataclass(frozen=True)
@@ -211,7 +208,7 @@ def fit_distill(
     head = student.head(ranking.unit, ranking.document_mean, ranking.query_mean if differ else None)
     if options.codebook == "never" or bits % 8 or len(widths) > 1:
         return head
-    if len(features.documents) <= _KNOWN:
+    if are_known(len(features.documents)):
         return _of_known_documents(head, features, ranking, options, seed, progress)
     return best_of_large(
         head,
@@ -234,17 +231,11 @@ def _of_known_documents(
 ) -> AffineHead:
     """The head with a codebook of documents few enough for it to know each, and with anchors for queries."""
     documents = features.documents[ranking.rows]
-    book, codes = fit_held_codebook(
-        QuerySpace.fit(features, head.bits),
-        documents,
-        head,
-        local=False,
-        pull=_PULL if options.pull is None else options.pull,
-        seed=seed,
-        progress=progress,
-    )
+    space = QuerySpace.fit(features, head.bits)
+    book = fit_held_codebook(space, documents, head, pull=options.pull, seed=seed, progress=progress)
     coded = replace(head, codebook=book)
-    return with_anchors(coded, Codes(codes, head.bits), ranking, seed=seed, progress=progress)
+    codes = coded.document_codes(documents)
+    return with_anchors(coded, codes, ranking, seed=seed, progress=progress)
 
 
 def initial_projection(

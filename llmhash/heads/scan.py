@@ -49,7 +49,7 @@ def fit_scan(
     sample = features.documents[fitted_rows(space, features.documents, _ROWS, local=local, seed=seed)]
     points = space.documents(sample)
     start = itq_start(points, bits, seed=seed)
-    book, _ = fit_distance_codebook(space, sample, points, start, local=local, seed=seed, progress=progress)
+    book = fit_distance_codebook(space, sample, points, start, local=local, seed=seed, progress=progress)
     if not local:
         book = replace(book, query_mean=space.query_mean)
     return replace(space.head(start), codebook=book)

@@ -37,7 +37,7 @@ def overlaps(head, features, ranking):
 
 def with_codebook(head, features):
     space = QuerySpace.fit(features, head.bits)
-    book, _ = fit_held_codebook(space, features.documents, head, local=False, pull=0.0)
+    book = fit_held_codebook(space, features.documents, head, pull=0.0)
     return replace(head, codebook=book)
 
 
@@ -160,7 +160,7 @@ def test_a_large_corpus_is_judged_and_gets_a_lighter_pull_and_no_anchors(corpus,
     options = DistillOptions(steps=10, max_queries=300)
     small = fit_distill(corpus, 16, options=options)
     assert small.codebook.anchor_keys is not None
-    monkeypatch.setattr("llmhash.heads.distill._KNOWN", 999)
+    monkeypatch.setattr("llmhash.heads.distance_codebook._KNOWN", 999)
     prefer("alike", monkeypatch)
     large = fit_distill(corpus, 16, options=options)
     assert large.codebook.anchor_keys is None
@@ -183,7 +183,7 @@ def test_a_large_corpus_is_judged_and_gets_a_lighter_pull_and_no_anchors(corpus,
 
 @pytest.mark.parametrize("local", [False, True])
 def test_a_large_corpus_s_codes_serve_both_searches(corpus, monkeypatch, local):
-    monkeypatch.setattr("llmhash.heads.distill._KNOWN", 999)
+    monkeypatch.setattr("llmhash.heads.distance_codebook._KNOWN", 999)
     if local:
         monkeypatch.setattr("llmhash.heads.distance_codebook._ALIKE", 999)
     head = fit_distill(corpus, 16, options=DistillOptions(steps=40, codebook="always"))
