@@ -49,7 +49,7 @@ Progress = Callable[[int, int, str], None]
 # Documents, evenly spread, that the balance of bits is told from.
 _BALANCE_ROWS = 20_000
 # Documents of a corpus that a hasher adapts to, and the share of all of them that a codebook needs.
-_ADAPTING_ROWS, _CODEBOOK_SHARE = 25_000, 0.75
+_ADAPTING_ROWS, _CODEBOOK_SHARE = 100_000, 0.75
 
 
 @dataclass(eq=False)
@@ -209,13 +209,11 @@ class Hasher:
         head = fit_head(
             recipe.head, features, recipe.bits, seed=recipe.seed, options=recipe.options, progress=progress
         )
-        some = features.documents[:: max(1, features.count // _BALANCE_ROWS)]
-        ones = head.document_codes(some).unpack().mean(axis=0)
         training = {
             "corpus": corpus_digest(features.documents if documents is None else documents),
             "documents": features.count,
             "queries": 0 if features.queries is None else int(features.queries.shape[0]),
-            "bit_balance": [round(float(share), 4) for share in ones],
+            "bit_balance": _bit_balance(head, features.documents),
         }
         stored = recipe.to_dict()
         stored["training"].pop("checkpoint", None)  # a place on this machine, no part of the method
@@ -337,30 +335,38 @@ class Hasher:
             {**self.training, "bit_balance": balance[:bits]},
         )
 
-    def adapted(self, documents: TextsOrVectors, *, seed: int = 0, progress: bool = False) -> Hasher:
-        """The hasher fitted to a corpus in closed form, in seconds: its RCA and a codebook, no training.
+    def adapted(
+        self,
+        documents: TextsOrVectors,
+        *,
+        seed: int = 0,
+        show_progress: bool = False,
+        progress: Progress | None = None,
+    ) -> Hasher:
+        """The hasher fitted to a corpus in closed form: its RCA and a codebook, no training.
 
-        What it gains is most where the hasher was trained on other documents; see `llmhash.heads.adapt`. It
-        gains for the documents that it is given: those that come later are ranked less well by the codebook.
-        Codes cannot be cut any more, where they could: bits are others.
+        A few thousand documents take seconds, 100,000 minutes. What it gains is most where the hasher was
+        trained on other documents; see `llmhash.heads.adapt`. It gains for the documents that it is given:
+        those that come later are ranked less well by the codebook. Codes cannot be cut any more, where they
+        could: bits are others.
 
         Args:
-            documents: Texts, or vectors (n, dim); a seeded sample of 25,000 at most is looked at. Fewer than
-                100 change nothing, fewer than 1,000 the thresholds only, and more than 33,333 give no
+            documents: Texts, or vectors (n, dim); a seeded sample of 100,000 at most is looked at. Fewer than
+                100 change nothing, fewer than 1,000 the thresholds only, and more than 133,333 give no
                 codebook.
             seed: Of the sample.
-            progress: Show a progress bar while they are encoded.
+            show_progress: Show a progress bar while they are encoded.
+            progress: Called with (round, rounds, message) while the head is fitted.
         """
         general = affine_head(self.head, "adapting to a corpus")
         rows = sampled_rows(len(documents), _ADAPTING_ROWS, seed)
         some = documents[rows] if isinstance(documents, np.ndarray) else [documents[row] for row in rows]
-        features = self.document_features(some, progress=progress)
+        features = self.document_features(some, progress=show_progress)
         most = len(features) >= _CODEBOOK_SHARE * len(documents)
-        head = adapt(general, features, codebook=most, seed=seed)
+        head = adapt(general, features, codebook=most, seed=seed, progress=progress)
         if head is general:
             return self
-        ones = head.document_codes(features).unpack().mean(axis=0)
-        balance = [round(float(share), 4) for share in ones]
+        balance = _bit_balance(head, features)
         training = {**self.training, "adapted_to": len(features), "bit_balance": balance}
         as_they_were = head.weight is general.weight and head.codebook is None
         recipe = self.recipe if as_they_were else without_nesting(self.recipe)
@@ -499,6 +505,12 @@ def _encoded(
         words=None if recipe.words is None else asdict(recipe.words),
         progress=progress,
     )
+
+
+def _bit_balance(head: Head, documents: AnyFeatures) -> list[float]:
+    """The share of documents that have each bit, of a sample of many."""
+    some = documents[:: max(1, documents.shape[0] // _BALANCE_ROWS)]
+    return [round(float(share), 4) for share in head.document_codes(some).unpack().mean(axis=0)]
 
 
 def _as_vectors(queries: TextsOrVectors | None) -> NDArray[np.float32] | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from llmhash.cli.console import note, print_json, stdout
+from llmhash.cli.console import note, print_json, stdout, training_progress
 from llmhash.cli.options import CorpusPath, Device, Embeddings, Where, parsed_where
 from llmhash.collection.manifest import Engine
 from llmhash.errors import InputError
@@ -203,7 +203,8 @@ def _general(texts: Sequence[str], bits: int | None, device: str | None) -> Hash
     from llmhash.hasher import Hasher
 
     general = Hasher.pretrained(_GENERAL, bits=bits or _GENERAL_BITS, device=device)
-    hasher = general.adapted(texts, progress=True)
+    with training_progress("adapting") as progress:
+        hasher = general.adapted(texts, show_progress=True, progress=progress)
     fitted = "as it is, for so few documents" if hasher is general else "adapted to these documents"
     note(
         f"taking the general {hasher.bits}-bit hasher for {_GENERAL}, {fitted} and not trained on them; one "

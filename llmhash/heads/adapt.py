@@ -21,6 +21,7 @@ import numpy as np
 from llmhash.errors import InputError
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import FloatArray, TrainingFeatures, check_features, mean_vector
+from llmhash.heads.codebook_fit import Progress
 from llmhash.heads.distance_codebook import are_known, fit_held_codebook
 from llmhash.heads.query_space import QuerySpace
 from llmhash.heads.rca import fit_rca
@@ -37,7 +38,14 @@ _SHRINKAGE = 0.8
 _CHOSEN_QUERY_BITS = 64
 
 
-def adapt(head: AffineHead, documents: FloatArray, *, codebook: bool = True, seed: int = 0) -> AffineHead:
+def adapt(
+    head: AffineHead,
+    documents: FloatArray,
+    *,
+    codebook: bool = True,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> AffineHead:
     """The head with the documents' mean as its thresholds; of enough documents, their own ITQ and codebook.
 
     Thresholds of queries, where they have their own, move by as much as those of documents. A head that tells
@@ -49,7 +57,8 @@ def adapt(head: AffineHead, documents: FloatArray, *, codebook: bool = True, see
         documents: float32 (n, dim), of the corpus.
         codebook: Fit one, too, where there are as many and the code is of whole bytes: where these are all
             the documents, or most of them.
-        seed: Of ITQ's start.
+        seed: Of ITQ's start and, of many documents, of the sample that the codebook is fitted to.
+        progress: Called with (round, rounds, message).
 
     Raises:
         InputError: There are no documents, or they are of another dimension.
@@ -61,13 +70,15 @@ def adapt(head: AffineHead, documents: FloatArray, *, codebook: bool = True, see
         return head
     enough = len(features) >= OWN_DOCUMENTS
     if enough and head.shared and head.bits <= head.dim:
-        own = fit_rca(TrainingFeatures(features), head.bits, shrinkage=_SHRINKAGE, seed=seed)
+        own = fit_rca(
+            TrainingFeatures(features), head.bits, shrinkage=_SHRINKAGE, seed=seed, progress=progress
+        )
     else:
         own = _centred(head, features)
     if not enough or not codebook or head.bits % 8:
         return own
     space = QuerySpace.fit(_with_queries_mean(head, features), head.bits)
-    book = fit_held_codebook(space, features, own, seed=seed)
+    book = fit_held_codebook(space, features, own, seed=seed, progress=progress)
     if head.bits <= _CHOSEN_QUERY_BITS or not are_known(len(features)):
         book = replace(book, query_mean=space.query_mean)
     return replace(own, codebook=book)

@@ -101,6 +101,18 @@ def test_wide_codes_of_queries_are_the_signs(elsewhere, monkeypatch):
     assert adapt(head, documents).codebook.query_mean is None
 
 
+def test_codes_of_many_documents_are_held_less_and_queries_alike(elsewhere, monkeypatch):
+    monkeypatch.setattr(module, "_CHOSEN_QUERY_BITS", 8)
+    head, documents = elsewhere
+    few = adapt(head, documents).codebook
+    monkeypatch.setattr("llmhash.heads.distance_codebook._KNOWN", len(documents) - 1)
+    told = []
+    many = adapt(head, documents, progress=lambda *state: told.append(state)).codebook
+    assert 0 < many.pull[0] < few.pull[0] / 2
+    np.testing.assert_array_equal(many.query_mean, many.mean)
+    assert told[-1] == (8, 8, "codebook")
+
+
 def test_a_head_that_tells_the_sides_apart_keeps_its_projection(elsewhere):
     head, documents = elsewhere
     adapted = adapt(AffineHead(head.weight, head.bias, query_bias=head.bias + 1), documents)
