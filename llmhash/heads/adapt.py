@@ -20,7 +20,7 @@ import numpy as np
 
 from llmhash.errors import InputError
 from llmhash.heads.affine import AffineHead
-from llmhash.heads.base import FloatArray, TrainingFeatures, check_features, mean_vector
+from llmhash.heads.base import FloatArray, TrainingFeatures, check_features
 from llmhash.heads.codebook_fit import Progress
 from llmhash.heads.distance_codebook import are_known, fit_held_codebook
 from llmhash.heads.query_space import QuerySpace
@@ -77,22 +77,25 @@ def adapt(
         own = _centred(head, features)
     if not enough or not codebook or head.bits % 8:
         return own
-    space = QuerySpace.fit(_with_queries_mean(head, features), head.bits)
+    space = QuerySpace.fit(TrainingFeatures(features), head.bits)
+    off = _queries_off(head)
+    if off is not None:
+        space = replace(space, query_mean=space.mean + off)
     book = fit_held_codebook(space, features, own, seed=seed, progress=progress)
     if head.bits <= _CHOSEN_QUERY_BITS or not are_known(len(features)):
         book = replace(book, query_mean=space.query_mean)
     return replace(own, codebook=book)
 
 
-def _with_queries_mean(head: AffineHead, documents: FloatArray) -> TrainingFeatures:
-    """The documents, and as a query what the head knows of queries: by how much their mean is off.
+def _queries_off(head: AffineHead) -> FloatArray | None:
+    """What the mean of queries is off that of documents, float32 (dim,); None where the head does not tell.
 
     Where thresholds are one projection's of each side's mean, they tell as much of it as that one sees.
     """
     if head.query_bias is None or head.query_weight is not None:
-        return TrainingFeatures(documents)
-    off = np.linalg.lstsq(head.weight, head.bias - head.query_bias, rcond=None)[0]
-    return TrainingFeatures(documents, mean_vector(documents)[None] + off, sides_differ=True)
+        return None
+    off: FloatArray = np.linalg.lstsq(head.weight, head.bias - head.query_bias, rcond=None)[0]
+    return off
 
 
 def _centred(head: AffineHead, documents: FloatArray) -> AffineHead:

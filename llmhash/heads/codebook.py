@@ -187,8 +187,7 @@ class Codebook:
     @cached_property
     def _squares(self) -> FloatArray:
         """Each entry's squared length, float32 (m, 256)."""
-        squares: FloatArray = np.einsum("mad,mad->ma", self.tables, self.tables)
-        return squares
+        return _squared_lengths(self.tables)
 
     @cached_property
     def _between(self) -> list[FloatArray]:
@@ -287,7 +286,7 @@ class Codebook:
                 self.mean,
                 self.pull,
                 document_map=self.document_map,
-                squares=bent._squares,
+                squares=bent.squares,
                 down=local.down[group],
                 up=local.up[group],
             )
@@ -297,13 +296,9 @@ class Codebook:
         """The codebook of a group's documents: its map applied, other groups' values out of reach."""
         bent = _bent(self.tables[1:].reshape(-1, self.dim), local.down[group], local.up[group])
         tables = np.concatenate([self.tables[:1], bent.reshape(-1, 256, self.dim)])
-        return _OneGroup(
-            tables,
-            self.mean,
-            self.pull,
-            document_map=self.document_map,
-            elsewhere=np.asarray(local.groups != group),
-        )
+        squares = _squared_lengths(tables)
+        squares[0, local.groups != group] = np.inf
+        return _OneGroup(tables, self.mean, self.pull, document_map=self.document_map, squares=squares)
 
     def encode_queries(self, queries: FloatArray, logits: FloatArray) -> Bytes:
         """Codes of queries, found as the codebook says.
@@ -408,33 +403,13 @@ class Codebook:
 
 @dataclass(frozen=True, eq=False)
 class _OneGroup(Codebook):
-    """A codebook some of whose first byte's values, bool (256,), no document is to take."""
-
-    elsewhere: NDArray[np.bool_] | None = None
-
-    def __post_init__(self) -> None:
-        """Its arrays are those of a codebook that has been checked."""
-
-    @cached_property
-    def _squares(self) -> FloatArray:
-        squares: FloatArray = np.einsum("mad,mad->ma", self.tables, self.tables)
-        squares[0, self.elsewhere] = np.inf
-        return squares
-
-
-@dataclass(frozen=True, eq=False)
-class _FewOfGroup(Codebook):
-    """A group's codebook whose entries t, but for the first byte's, are read as `t + (t P) U`.
+    """A group's codebook: its entries bent, and values of the first byte that are other groups' out of reach.
 
     Attributes:
-        squares: float32 (m, 256), of the bent entries.
-        down: float32 (d, r), P.
-        up: float32 (r, d), U.
+        squares: float32 (m, 256), of the entries; infinite where no document is to take one.
     """
 
     squares: FloatArray = field(kw_only=True)
-    down: FloatArray = field(kw_only=True)
-    up: FloatArray = field(kw_only=True)
 
     def __post_init__(self) -> None:
         """Its arrays are those of a codebook that has been checked."""
@@ -442,6 +417,19 @@ class _FewOfGroup(Codebook):
     @cached_property
     def _squares(self) -> FloatArray:
         return self.squares
+
+
+@dataclass(frozen=True, eq=False)
+class _FewOfGroup(_OneGroup):
+    """The same with tables as they are: entries t, but for the first byte's, are read as `t + (t P) U`.
+
+    Attributes:
+        down: float32 (d, r), P.
+        up: float32 (r, d), U.
+    """
+
+    down: FloatArray = field(kw_only=True)
+    up: FloatArray = field(kw_only=True)
 
     def _products(self, byte: int, errors: FloatArray) -> FloatArray:
         return super()._products(byte, _bent(errors, self.up.T, self.down.T) if byte else errors)
@@ -456,3 +444,9 @@ def _bent(rows: FloatArray, first: FloatArray, second: FloatArray) -> FloatArray
     bent = rows.copy()
     bent += (rows @ first) @ second
     return bent
+
+
+def _squared_lengths(tables: FloatArray) -> FloatArray:
+    """Of entries (m, 256, d), float32 (m, 256)."""
+    squares: FloatArray = np.einsum("mad,mad->ma", tables, tables)
+    return squares
