@@ -25,7 +25,7 @@ from llmhash.binarize import estimator
 from llmhash.codes import Codes
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.codebook import Codebook
-from llmhash.heads.overlap import hamming_overlap
+from llmhash.heads.overlap import hamming_overlaps
 from llmhash.heads.ranking import QuerySet, Ranking
 from llmhash.heads.ranking_training import Progress, train_to_rank
 from llmhash.training import TrainingPlan
@@ -75,8 +75,8 @@ def with_anchors(
         progress=progress,
     )
     anchored = student.head(head, ranking)
-    gains = hamming_overlap(anchored, codes, ranking) > hamming_overlap(head, codes, ranking)
-    return anchored if gains else head
+    before, after = (hamming_overlaps(each, codes, ranking).mean() for each in (head, anchored))
+    return anchored if after > before else head
 
 
 def transplanted(ranking: Ranking, count: int, generator: torch.Generator) -> QuerySet | None:

@@ -8,25 +8,29 @@ differs, too: one trained on some thousand queries, or one in closed form of all
 `llmhash.heads.rca`).
 
 What is judged is how many of the documents that a query wants first come first: by both scores, each at its
-weight in training.
+weight in training. Queries that are held out are cut as those are that one projection was trained on, and
+real ones are not: it has to find more than the other beyond chance.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from llmhash.codes import Codes
 from llmhash.heads.affine import AffineHead
-from llmhash.heads.base import TrainingFeatures
+from llmhash.heads.base import FloatArray, TrainingFeatures
 from llmhash.heads.codebook_fit import Progress
 from llmhash.heads.distance_codebook import fit_held_codebook, lies_locally
-from llmhash.heads.overlap import asymmetric_overlap, hamming_overlap
+from llmhash.heads.overlap import asymmetric_overlaps, hamming_overlaps
 from llmhash.heads.query_space import QuerySpace
 from llmhash.heads.ranking import Ranking
 from llmhash.heads.rca import fit_rca
 
 # Bits up to which local maps are worth their time: signs of more lose little, and maps take longest to fit.
 _MOST_LOCAL_BITS = 128
+# Standard errors of a mean difference beyond which it is not chance: about 95 in 100.
+_STANDARD_ERRORS = 2.0
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,10 @@ class Judge:
     asymmetric: float
     hamming: float
 
-    def value(self, head: AffineHead, codes: Codes) -> float:
-        """Of a head, and its codes of the documents that the ranking ranks."""
-        asymmetric = self.asymmetric * asymmetric_overlap(head, codes, self.ranking)
-        return asymmetric + self.hamming * hamming_overlap(head, codes, self.ranking)
+    def values(self, head: AffineHead, codes: Codes) -> FloatArray:
+        """Of a head, and its codes of the documents that the ranking ranks, float32 (q,): each query's."""
+        asymmetric = self.asymmetric * asymmetric_overlaps(head, codes, self.ranking)
+        return asymmetric + self.hamming * hamming_overlaps(head, codes, self.ranking)
 
 
 def best_of_large(
@@ -72,9 +76,7 @@ def best_of_large(
     """
     features = features.without_queries(judge.ranking.held_out_rows)
     documents = features.documents[judge.ranking.rows]
-    projections = _projections(trained, features, seed, progress)
-    values = [judge.value(each, each.document_codes(documents)) for each in projections]
-    head = projections[values.index(max(values))]
+    head, value = _projection(trained, features, judge, seed, progress)
     wide = head.bits > _MOST_LOCAL_BITS and lies_locally(len(features.documents), head.bits)
     if wide and not always:
         return head
@@ -84,14 +86,25 @@ def best_of_large(
         replace(head, codebook=each) for each in (book, replace(book, query_mean=space.query_mean))
     )
     codes = signs.document_codes(documents)
-    coded = max(signs, alike, key=lambda each: hamming_overlap(each, codes, judge.ranking))
-    return coded if always or judge.value(coded, codes) >= max(values) else head
+    coded = max(signs, alike, key=lambda each: hamming_overlaps(each, codes, judge.ranking).mean())
+    return coded if always or judge.values(coded, codes).mean() >= value else head
 
 
-def _projections(
-    trained: AffineHead, features: TrainingFeatures, seed: int, progress: Progress | None
-) -> list[AffineHead]:
-    """The trained head and, where there are dimensions enough, the one in closed form."""
+def _projection(
+    trained: AffineHead,
+    features: TrainingFeatures,
+    judge: Judge,
+    seed: int,
+    progress: Progress | None,
+) -> tuple[AffineHead, float]:
+    """The trained head or, where there are dimensions enough, the one in closed form; and its mean value."""
+    documents = features.documents[judge.ranking.rows]
+    found = judge.values(trained, trained.document_codes(documents))
     if trained.bits > features.dim:
-        return [trained]
-    return [trained, fit_rca(features, trained.bits, seed=seed, progress=progress)]
+        return trained, float(found.mean())
+    closed = fit_rca(features, trained.bits, seed=seed, progress=progress)
+    others = judge.values(closed, closed.document_codes(documents))
+    ahead = found - others
+    if ahead.mean() > _STANDARD_ERRORS * ahead.std() / math.sqrt(len(ahead)):
+        return trained, float(found.mean())
+    return closed, float(others.mean())

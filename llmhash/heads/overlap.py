@@ -24,8 +24,8 @@ _WANTED = 10
 _CELLS = 1 << 24
 
 
-def asymmetric_overlap(head: AffineHead, codes: Codes, ranking: Ranking) -> float:
-    """How many of the documents that held-out queries want first the asymmetric score ranks first, 0 to 1.
+def asymmetric_overlaps(head: AffineHead, codes: Codes, ranking: Ranking) -> FloatArray:
+    """How many of the documents that each held-out query wants first the asymmetric score ranks first.
 
     What a query wants is the teacher's distribution and its source.
 
@@ -33,29 +33,33 @@ def asymmetric_overlap(head: AffineHead, codes: Codes, ranking: Ranking) -> floa
         head: Queries to what scores codes.
         codes: The head's, of the documents that the ranking ranks.
         ranking: Holds queries out.
+
+    Returns:
+        float32 (q,), shares from 0 to 1.
     """
-    return _overlap(
+    return _overlaps(
         codes, ranking, lambda queries: -asymmetric_scores(head.asymmetric_queries(queries), codes)
     )
 
 
-def hamming_overlap(head: AffineHead, codes: Codes, ranking: Ranking) -> float:
+def hamming_overlaps(head: AffineHead, codes: Codes, ranking: Ranking) -> FloatArray:
     """The same by Hamming distance, of a head's codes of queries."""
-    return _overlap(
+    return _overlaps(
         codes, ranking, lambda queries: head.query_codes(queries).hamming(codes).astype(np.float32)
     )
 
 
-def _overlap(codes: Codes, ranking: Ranking, distances: Callable[[FloatArray], FloatArray]) -> float:
+def _overlaps(codes: Codes, ranking: Ranking, distances: Callable[[FloatArray], FloatArray]) -> FloatArray:
     """Of the first ten by distances, float32 (m, n) of queries, and the first ten that are wanted."""
-    held_out, wanted, found = ranking.held_out.given, min(_WANTED, len(codes)), 0.0
+    held_out, wanted, found = ranking.held_out.given, min(_WANTED, len(codes)), []
     for items, queries in _blocks(held_out, codes, ranking):
         batch = ranking.whole(held_out, items)
         there = torch.from_numpy(distances(queries)).to(batch.left_out.device)
         nearest = there.masked_fill_(batch.left_out, torch.inf).topk(wanted, largest=False).indices
         best = batch.targets.topk(wanted).indices
-        found += float((best[:, :, None] == nearest[:, None, :]).any(dim=2).float().mean(dim=1).sum())
-    return found / len(held_out)
+        found.append((best[:, :, None] == nearest[:, None, :]).any(dim=2).float().mean(dim=1))
+    shares: FloatArray = torch.cat(found).cpu().numpy()
+    return shares
 
 
 def _blocks(queries: QuerySet, codes: Codes, ranking: Ranking) -> Iterator[tuple[Tensor, FloatArray]]:
