@@ -39,8 +39,8 @@ A bit is the sign of a logit. Asymmetric scoring weighs a document's bits by the
 """,
     "codes": """\
 A document's code is searched for: a codebook reads it as a vector near the document's. A query's is found in
-the same way or is the signs of its logits, with or without votes of anchors in the corpus, whichever ranked
-held-out queries best (`encode_query_codes`).
+the same way, or is the signs of its logits with or without votes of anchors in the corpus
+(`encode_query_codes`).
 Asymmetric scoring adds up the codebook's entries for the code's bytes; `Retriever` does so by itself.
 """,
     "scan": """\

@@ -3,6 +3,8 @@
 Four kinds, in equal parts as far as the corpus has them: titles, whole sentences, spans of a phrase's length
 and spans of a few words. Sentences are like claims and well-formed questions, phrases like titles, few words
 like what people type into a search box. A corpus without titles or sentences gets more of the spans.
+
+Chinese, Japanese, Thai and some other scripts put no spaces between words: there two characters count as one.
 """
 
 from __future__ import annotations
@@ -16,7 +18,18 @@ from numpy.typing import NDArray
 from llmhash.errors import InputError
 
 # Where one sentence ends and the next begins: closing punctuation, perhaps a quote or bracket, then space.
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
+# Full-width punctuation does without the space.
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+|(?<=[。！？｡])[」』”’）]*\s*")
+# A word: what stands between spaces, or in scripts without them (Thai, Lao, Myanmar, Khmer, kana, Han) two
+# characters, without the punctuation between.
+_SPACED_WORD = re.compile(r"\S+")
+_UNSPACED = (
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff"
+    r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+)
+_UNSPACED_CHARACTER = re.compile(rf"[{_UNSPACED}]")
+_PAUSES = r"\u3001\u3002\u3008-\u3011\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f\uff61-\uff64"
+_UNSPACED_WORD = re.compile(rf"[{_UNSPACED}]{{1,2}}|[^\s{_PAUSES}{_UNSPACED}]+")
 _SENTENCE_WORDS = (4, 40)
 _PHRASE_WORDS = (6, 14)
 _FEW_WORDS = (2, 5)
@@ -86,17 +99,29 @@ def _piece(kind: str, text: str, heading: str, rng: np.random.Generator) -> str:
     if kind == "title":
         return heading
     if kind == "sentence":
-        sentences = [" ".join(words) for words in map(str.split, _SENTENCE_END.split(text)) if _fits(words)]
-        return sentences[int(rng.integers(len(sentences)))] if sentences else ""
+        sentences = [sentence for sentence in _SENTENCE_END.split(text) if _fits(sentence)]
+        return _one_line(sentences[int(rng.integers(len(sentences)))]) if sentences else ""
     shortest, longest = _PHRASE_WORDS if kind == "phrase" else _FEW_WORDS
-    words = f"{heading} {text}".split()
+    whole = f"{heading} {text}"
+    words = _words(whole)
     if not words:
         return ""
     # A document shorter than a phrase is a phrase.
     length = min(int(rng.integers(shortest, longest + 1)), len(words))
     start = int(rng.integers(len(words) - length + 1))
-    return " ".join(words[start : start + length])
+    return _one_line(whole[words[start].start() : words[start + length - 1].end()])
 
 
-def _fits(words: list[str]) -> bool:
-    return _SENTENCE_WORDS[0] <= len(words) <= _SENTENCE_WORDS[1]
+def _words(text: str) -> list[re.Match[str]]:
+    """Where the words are: as in scripts without spaces, if most of the text is of one."""
+    unspaced = 2 * len(_UNSPACED_CHARACTER.findall(text)) > len(text)
+    return list((_UNSPACED_WORD if unspaced else _SPACED_WORD).finditer(text))
+
+
+def _fits(sentence: str) -> bool:
+    shortest, longest = _SENTENCE_WORDS
+    return shortest <= len(_words(sentence)) <= longest
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -39,6 +39,43 @@ def test_spans_are_enough_alone() -> None:
     assert len(queries) == 20
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "港口那一夜十分安静。黎明时分来了一艘船，载着盐和谷物！没有人看见它离开。“真奇怪。”他说道。",
+            "黎明时分来了一艘船，载着盐和谷物！",
+        ),
+        (
+            "その夜、港は静かだった。夜明けに塩と穀物を積んだ船が入ってきた。誰も見ていなかった。",
+            "夜明けに塩と穀物を積んだ船が入ってきた。",
+        ),
+        (
+            "คืนนั้นท่าเรือเงียบสงบ เรือลำหนึ่งเข้ามาตอนรุ่งสางพร้อมเกลือและธัญพืช ไม่มีใครเห็นมันจากไป",
+            None,
+        ),
+    ],
+)
+def test_scripts_without_spaces_are_cut_too(text: str, sentence: str | None) -> None:
+    queries, sources = cut_pseudo_queries([text] * 10, None, count=60, seed=0)
+    assert len(queries) == len(sources) == 60
+    assert all(query in text for query in queries)
+    spans = {query for query in queries if len(query) < len(text) / 2}
+    assert len(spans) > 30
+    assert min(map(len, spans)) <= 6
+    if sentence is not None:
+        assert sentence in queries
+
+
+def test_words_of_other_scripts_within_a_text_are_words_between_spaces() -> None:
+    queries, _ = cut_pseudo_queries(
+        ["The name 元朝元朝元朝 means great beginning here"], None, count=40, seed=0
+    )
+    words = {word for query in queries for word in query.split()}
+    assert "元朝元朝元朝" in words
+    assert not words & {"元朝", "元朝元朝"}
+
+
 def test_the_seed_decides() -> None:
     first = cut_pseudo_queries(TEXTS, TITLES, count=30, seed=1)
     again = cut_pseudo_queries(TEXTS, TITLES, count=30, seed=1)
