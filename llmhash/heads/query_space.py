@@ -78,7 +78,7 @@ class QuerySpace:
     @property
     def sides_differ(self) -> bool:
         """Whether queries have a mean of their own."""
-        return self.query_mean is not self.mean
+        return not np.array_equal(self.query_mean, self.mean)
 
     def fit_book(
         self,
