@@ -76,7 +76,7 @@ def best_of_large(
     """
     features = features.without_queries(judge.ranking.held_out_rows)
     documents = features.documents[judge.ranking.rows]
-    head, value = _projection(trained, features, judge, seed, progress)
+    head, values = _projection(trained, features, documents, judge, seed, progress)
     wide = head.bits > _MOST_LOCAL_BITS and lies_locally(len(features.documents), head.bits)
     if wide and not always:
         return head
@@ -87,24 +87,23 @@ def best_of_large(
     )
     codes = signs.document_codes(documents)
     coded = max(signs, alike, key=lambda each: hamming_overlaps(each, codes, judge.ranking).mean())
-    return coded if always or judge.values(coded, codes).mean() >= value else head
+    return coded if always or judge.values(coded, codes).mean() >= values.mean() else head
 
 
 def _projection(
     trained: AffineHead,
     features: TrainingFeatures,
+    documents: FloatArray,
     judge: Judge,
     seed: int,
     progress: Progress | None,
-) -> tuple[AffineHead, float]:
-    """The trained head or, where there are dimensions enough, the one in closed form; and its mean value."""
-    documents = features.documents[judge.ranking.rows]
+) -> tuple[AffineHead, FloatArray]:
+    """The trained head or, where there are dimensions enough, the one in closed form; and its values."""
     found = judge.values(trained, trained.document_codes(documents))
     if trained.bits > features.dim:
-        return trained, float(found.mean())
+        return trained, found
     closed = fit_rca(features, trained.bits, seed=seed, progress=progress)
     others = judge.values(closed, closed.document_codes(documents))
     ahead = found - others
-    if ahead.mean() > _STANDARD_ERRORS * ahead.std() / math.sqrt(len(ahead)):
-        return trained, float(found.mean())
-    return closed, float(others.mean())
+    beyond_chance = ahead.mean() > _STANDARD_ERRORS * ahead.std() / math.sqrt(len(ahead))
+    return (trained, found) if beyond_chance else (closed, others)

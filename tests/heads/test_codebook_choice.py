@@ -59,6 +59,7 @@ def test_the_overlap_is_that_of_the_first_ten_documents(corpus, given):
         order = [document for document in np.argsort(-row, kind="stable") if document != itself][:10]
         shares.append(len(set(order) & set(np.argsort(-targets)[:10])) / 10)
     asymmetric = asymmetric_overlaps(head, codes, ranking)
+    assert asymmetric.mean() == pytest.approx(np.mean(shares), abs=1e-3)
     # Almost all of them: matrix products of another size round elsewhere.
     assert (np.abs(asymmetric - shares) < 1e-3).mean() > 0.98
     # Codes of queries know less than their logits.
