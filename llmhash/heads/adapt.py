@@ -23,6 +23,7 @@ from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import FloatArray, TrainingFeatures, check_features
 from llmhash.heads.codebook_fit import Progress
 from llmhash.heads.distance_codebook import are_known, fit_held_codebook
+from llmhash.heads.query_model import query_model
 from llmhash.heads.query_space import QuerySpace
 from llmhash.heads.rca import fit_rca
 
@@ -63,26 +64,31 @@ def adapt(
     Raises:
         InputError: There are no documents, or they are of another dimension.
     """
-    features = check_features(documents, "documents")
-    if len(features) == 0 or features.shape[1] != head.dim:
-        raise InputError(f"this head adapts to features (n, {head.dim}), not {features.shape}.")
-    if len(features) < FEWEST_DOCUMENTS:
+    documents = check_features(documents, "documents")
+    count = len(documents)
+    if count == 0 or documents.shape[1] != head.dim:
+        raise InputError(f"this head adapts to features (n, {head.dim}), not {documents.shape}.")
+    if count < FEWEST_DOCUMENTS:
         return head
-    enough = len(features) >= OWN_DOCUMENTS
-    if enough and head.shared and head.bits <= head.dim:
-        own = fit_rca(
-            TrainingFeatures(features), head.bits, shrinkage=_SHRINKAGE, seed=seed, progress=progress
-        )
-    else:
-        own = _centred(head, features)
-    if not enough or not codebook or head.bits % 8:
+    own_projection = head.shared and head.bits <= head.dim
+    own_codebook = codebook and head.bits % 8 == 0
+    if count < OWN_DOCUMENTS or not (own_projection or own_codebook):
+        return _centred(head, documents)
+    features = TrainingFeatures(documents)
+    queries = query_model(features)
+    own = (
+        fit_rca(features, head.bits, shrinkage=_SHRINKAGE, queries=queries, seed=seed, progress=progress)
+        if own_projection
+        else _centred(head, documents)
+    )
+    if not own_codebook:
         return own
-    space = QuerySpace.fit(TrainingFeatures(features), head.bits)
+    space = QuerySpace.fit(features, head.bits, queries)
     off = _queries_off(head)
     if off is not None:
         space = replace(space, query_mean=space.mean + off)
-    book = fit_held_codebook(space, features, own, seed=seed, progress=progress)
-    if head.bits <= _CHOSEN_QUERY_BITS or not are_known(len(features)):
+    book = fit_held_codebook(space, documents, own, seed=seed, progress=progress)
+    if head.bits <= _CHOSEN_QUERY_BITS or not are_known(count):
         book = replace(book, query_mean=space.query_mean)
     return replace(own, codebook=book)
 

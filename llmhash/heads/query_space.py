@@ -23,7 +23,7 @@ from llmhash.heads.base import FloatArray, TrainingFeatures, mean_vector
 from llmhash.heads.codebook import Bytes, Codebook
 from llmhash.heads.codebook_fit import Progress, fit_codebook, membership
 from llmhash.heads.error_sampling import mapped
-from llmhash.heads.query_model import query_model, shrinkage_at
+from llmhash.heads.query_model import QueryModel, query_model, shrinkage_at
 
 # Keeps the regression of the norms well posed where few documents take a value.
 _DAMPING = 1.0
@@ -46,13 +46,14 @@ class QuerySpace:
     query_map: FloatArray
 
     @classmethod
-    def fit(cls, features: TrainingFeatures, bits: int) -> QuerySpace:
+    def fit(cls, features: TrainingFeatures, bits: int, queries: QueryModel | None = None) -> QuerySpace:
         """The space of a corpus for codes of so many bits.
 
         What queries are off their sources is learned from queries of known sources; without any, it is taken
-        to be what documents are off their nearest others.
+        to be what documents are off their nearest others. `queries` is what `query_model` says of it, where
+        it has been asked.
         """
-        queries = query_model(features)
+        queries = queries or query_model(features)
         query_map = queries.whitening(shrinkage_at(bits))
         document_map: FloatArray = queries.share * query_map
         mean = mean_vector(features.documents)

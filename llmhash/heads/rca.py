@@ -16,7 +16,7 @@ from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import FloatArray, TrainingFeatures, mean_vector
 from llmhash.heads.error_sampling import rows_by_error
 from llmhash.heads.projection import fit_itq
-from llmhash.heads.query_model import query_model, shrinkage_at
+from llmhash.heads.query_model import QueryModel, query_model, shrinkage_at
 from llmhash.heads.sign import refuse_above_dim
 
 # Documents that the rotation is fitted to at most.
@@ -28,6 +28,7 @@ def fit_rca(
     bits: int,
     *,
     shrinkage: float | None = None,
+    queries: QueryModel | None = None,
     seed: int = 0,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> AffineHead:
@@ -39,6 +40,7 @@ def fit_rca(
         bits: Bits in a code, at most the dimension.
         shrinkage: The identity's share in the covariance, above 0 and at most 1, which is ITQ alone; None
             takes 0.5 up to 64 bits and more for wider codes (`llmhash.heads.query_model.shrinkage_at`).
+        queries: What `query_model` says of the features, where it has been asked.
         seed: Of ITQ's start and, above 100,000 documents, of the sample (`llmhash.heads.error_sampling`).
         progress: Called with (iteration, iterations, message).
 
@@ -48,7 +50,7 @@ def fit_rca(
     if shrinkage is not None and not 0 < shrinkage <= 1:
         raise InputError(f"shrinkage must be above 0 and at most 1, not {shrinkage}.")
     refuse_above_dim("rca", "rotates b principal components", bits, features.dim)
-    queries = query_model(features)
+    queries = queries or query_model(features)
     whitening = queries.whitening(shrinkage_at(bits) if shrinkage is None else shrinkage)
     mean = mean_vector(features.documents)
     rows = rows_by_error(features.documents, mean, whitening, _MAX_ROWS, seed)
