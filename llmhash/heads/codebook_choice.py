@@ -23,6 +23,7 @@ from llmhash.heads.base import FloatArray, TrainingFeatures
 from llmhash.heads.codebook_fit import Progress
 from llmhash.heads.distance_codebook import fit_held_codebook, lies_locally
 from llmhash.heads.overlap import asymmetric_overlaps, hamming_overlaps
+from llmhash.heads.query_model import QueryModel, query_model
 from llmhash.heads.query_space import QuerySpace
 from llmhash.heads.ranking import Ranking
 from llmhash.heads.rca import fit_rca
@@ -75,12 +76,13 @@ def best_of_large(
         progress: Called with (round, rounds, message).
     """
     features = features.without_queries(judge.ranking.held_out_rows)
+    queries = query_model(features)
     documents = features.documents[judge.ranking.rows]
-    head, values = _projection(trained, features, documents, judge, seed, progress)
+    head, values = _projection(trained, features, documents, queries, judge, seed, progress)
     wide = head.bits > _MOST_LOCAL_BITS and lies_locally(len(features.documents), head.bits)
     if wide and not always:
         return head
-    space = QuerySpace.fit(features, head.bits)
+    space = QuerySpace.fit(features, head.bits, queries)
     book = fit_held_codebook(space, features.documents, head, pull=pull, seed=seed, progress=progress)
     signs, alike = (
         replace(head, codebook=each) for each in (book, replace(book, query_mean=space.query_mean))
@@ -94,6 +96,7 @@ def _projection(
     trained: AffineHead,
     features: TrainingFeatures,
     documents: FloatArray,
+    queries: QueryModel,
     judge: Judge,
     seed: int,
     progress: Progress | None,
@@ -102,7 +105,7 @@ def _projection(
     found = judge.values(trained, trained.document_codes(documents))
     if trained.bits > features.dim:
         return trained, found
-    closed = fit_rca(features, trained.bits, seed=seed, progress=progress)
+    closed = fit_rca(features, trained.bits, queries=queries, seed=seed, progress=progress)
     others = judge.values(closed, closed.document_codes(documents))
     ahead = found - others
     beyond_chance = ahead.mean() > _STANDARD_ERRORS * ahead.std() / math.sqrt(len(ahead))
