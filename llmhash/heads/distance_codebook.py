@@ -126,7 +126,7 @@ def fit_distance_codebook(
     held_to = np.zeros((len(points), head.bits), np.float32) if logits is None else logits
     if local:
         book = with_local_maps(book, documents, points, held_to, bending, seed=seed, progress=tell_more)
-    return with_offsets(book, book.encode(documents, held_to))
+    return with_offsets(book, book.encode(documents, held_to, roughly=True))
 
 
 def _rounds(width: int, local: bool) -> tuple[int, int]:

@@ -59,12 +59,12 @@ def with_local_maps(
         progress: Called with the round, from 0 on.
     """
     codes = book.encode(documents, logits)
-    groups = _grouped(book.tables[0], np.bincount(codes[:, 0], minlength=256), seed)
+    groups = _grouped(book.tables[0], seed)
     for turn in range(rounds):
         if progress is not None:
             progress(turn)
         if turn:
-            codes = book.encode(documents, logits)
+            codes = book.encode(documents, logits, roughly=True)
         order, bounds = _by_group(groups[codes[:, 0]], int(groups.max()) + 1)
         ordered, codes = x[order], codes[order]
         down, up, scales = _fit_maps(ordered, codes, bounds, book)
@@ -75,8 +75,11 @@ def with_local_maps(
     return book
 
 
-def _grouped(entries: FloatArray, counts: NDArray[np.int64], seed: int) -> Bytes:
-    """The group of each value of the first byte, uint8 (256,): k-means of its entries (256, d), weighted."""
+def _grouped(entries: FloatArray, seed: int) -> Bytes:
+    """The group of each value of the first byte, uint8 (256,): k-means of its entries (256, d).
+
+    Each entry counts alike, however many documents take it: small topics then have groups of their own.
+    """
     import warnings
 
     from sklearn.cluster import KMeans
@@ -84,7 +87,7 @@ def _grouped(entries: FloatArray, counts: NDArray[np.int64], seed: int) -> Bytes
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # Fewer distinct entries than groups.
-        means = KMeans(_GROUPS, n_init=4, random_state=seed).fit(entries, sample_weight=counts + 1)
+        means = KMeans(_GROUPS, n_init=4, random_state=seed).fit(entries)
     _, groups = np.unique(means.labels_, return_inverse=True)
     named: Bytes = groups.astype(np.uint8)
     return named

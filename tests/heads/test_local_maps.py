@@ -77,14 +77,13 @@ def test_scores_are_distances_from_what_codes_stand_for(head, features):
     np.testing.assert_allclose(best, np.sort(expected, axis=1)[:, -10:], atol=1e-3 * scale)
 
 
-def test_a_map_bends_all_bytes_but_the_first():
+def bent_book(width):
+    """A codebook of random tables, and of two groups of values of the first byte, with maps of rank 1."""
     rng = np.random.default_rng(0)
-    tables = rng.normal(size=(3, 256, 4)).astype(np.float32)
     down, up = (rng.integers(-127, 128, shape, dtype=np.int8) for shape in ((2, 4, 1), (2, 1, 4)))
-    scales = np.array([[1e-4], [2e-4]], np.float32)
     eye, zeros = np.eye(4, dtype=np.float32), np.zeros(4, np.float32)
-    book = Codebook(
-        tables,
+    return Codebook(
+        rng.normal(size=(width, 256, 4)).astype(np.float32),
         mean=zeros,
         pull=zeros[:1],
         document_map=eye,
@@ -93,8 +92,25 @@ def test_a_map_bends_all_bytes_but_the_first():
         local_groups=np.arange(256, dtype=np.uint8) // 128,
         local_down=down,
         local_up=up,
-        local_scales=scales,
+        local_scales=np.array([[1e-4], [2e-4]], np.float32),
     )
+
+
+@pytest.mark.parametrize(("width", "gains"), [(16, False), (17, True)])
+def test_wide_codes_are_searched_for_more_widely_than_fitting_does(width, gains):
+    book, documents = bent_book(width), clustered(1, 20)[:, :4]
+    blind = np.zeros((len(documents), book.bits), np.float32)
+    errors = [
+        np.square(documents - book.decode(book.encode(documents, blind, roughly=roughly))).sum(axis=1).mean()
+        for roughly in (True, False)
+    ]
+    assert (errors[1] < 0.9 * errors[0]) == gains
+
+
+def test_a_map_bends_all_bytes_but_the_first():
+    rng, book = np.random.default_rng(1), bent_book(3)
+    tables = book.tables
+    down, up, scales = book.local_down, book.local_up, book.local_scales
     codes = rng.integers(0, 256, (50, 3), dtype=np.uint8)
     for code, vector in zip(codes, book.decode(codes), strict=True):
         w = tables[1, code[1]] + tables[2, code[2]]
