@@ -55,8 +55,8 @@ _DTYPES = {
 # Partial codes that the search keeps, times the bytes of a code: what a document costs then hardly depends on
 # the width. Wider codes lose less by a narrow beam; distances are worth more than the least.
 _BEAM_BUDGET, _LEAST_BEAM, _LEAST_DISTANCE_BEAM = 64, 2, 4
-# Partial codes of wide codes where there are local maps, and bytes beyond which codes are wide. Of a large
-# corpus a wide code is to tell near documents apart, and the search for it is what is left to gain by.
+# Partial codes of wide codes where there are local maps, and bytes beyond which codes are wide: there the
+# search is what is left to gain by.
 _WIDE_BEAM, _WIDE = 16, 16
 # Bytes of a code up to which products of entries are made (130 MB), and documents a byte from which on.
 _MOST_BETWEEN, _DOCUMENTS_BETWEEN = 32, 128
@@ -232,21 +232,33 @@ class Codebook:
         Args:
             features: float32 (n, d).
             logits: float32 (n, 8 m), z.
-            roughly: Search wide codes no wider where there are local maps, in a third of the time.
+            roughly: Keep no more partial codes of wide codes with local maps than of others: for fitting.
 
         Returns:
             uint8 (n, m), packed as `Codes` are.
         """
-        codes = np.empty((len(features), len(self.tables)), np.uint8)
-        if self.local is not None:
-            groups = self.local.groups[self._nearest_first(features)]
-            for group in np.unique(groups):
-                rows = np.flatnonzero(groups == group)
-                few = len(rows) < _BENT_TABLES * len(self.tables)
-                book = self._of_few(self.local, group) if few else self._of_group(self.local, group)
-                codes[rows] = book.encode(features[rows], logits[rows], roughly=roughly)
-            return codes
         beam = self._beam(roughly)
+        if self.local is None:
+            return self._coded(features, logits, beam)
+        codes = np.empty((len(features), len(self.tables)), np.uint8)
+        groups = self.local.groups[self._nearest_first(features)]
+        for group in np.unique(groups):
+            rows = np.flatnonzero(groups == group)
+            few = len(rows) < _BENT_TABLES * len(self.tables)
+            book = self._of_few(self.local, group) if few else self._of_group(self.local, group)
+            codes[rows] = book._coded(features[rows], logits[rows], beam)
+        return codes
+
+    def _beam(self, roughly: bool) -> int:
+        """How many partial codes the search keeps."""
+        if self.local is not None and len(self.tables) > _WIDE and not roughly:
+            return _WIDE_BEAM
+        least = _LEAST_BEAM if self.document_map is None else _LEAST_DISTANCE_BEAM
+        return max(least, _BEAM_BUDGET // len(self.tables))
+
+    def _coded(self, features: FloatArray, logits: FloatArray, beam: int) -> Bytes:
+        """Codes of the sums of entries as they are, part after part."""
+        codes = np.empty((len(features), len(self.tables)), np.uint8)
         step = max(1, _CELLS // (beam * max(256, self.dim)))
         # The products of all entries are worth making for many documents: each then takes one product with an
         # entry, not one a partial code.
@@ -257,11 +269,6 @@ class Codebook:
             x = self._mapped(features[part] - self.mean)
             codes[part] = self._search(x, self.pull * logits[part], beam, between)
         return codes
-
-    def _beam(self, _roughly: bool) -> int:
-        """How many partial codes the search keeps."""
-        least = _LEAST_BEAM if self.document_map is None else _LEAST_DISTANCE_BEAM
-        return max(least, _BEAM_BUDGET // len(self.tables))
 
     def _mapped(self, x: FloatArray) -> FloatArray:
         """Centred documents where their vectors are: D x."""
@@ -425,9 +432,6 @@ class _OneGroup(Codebook):
     @cached_property
     def _squares(self) -> FloatArray:
         return self.squares
-
-    def _beam(self, roughly: bool) -> int:
-        return super()._beam(roughly) if roughly or len(self.tables) <= _WIDE else _WIDE_BEAM
 
 
 @dataclass(frozen=True, eq=False)
