@@ -18,20 +18,18 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from cells import write_json
 from numpy.typing import NDArray
-from sets import LARGE, SETS, Setting, Teacher, open_pooled
+from sets import LARGE, SETS, FloatArray, IntArray, Setting, Teacher, open_pooled
 
 from llmhash.evaluation import evaluate
 from llmhash.evaluation.rankings import FloatRanking
 from llmhash.heads.query_space import QuerySpace
 from llmhash.recipes import load_recipe
-
-FloatArray = NDArray[np.float32]
-Group = NDArray[np.int64]
 
 #: Groups of as many documents as `scan` has local maps for, and one for each value of a byte.
 GROUPS = (64, 256)
@@ -54,18 +52,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     (asked.output / "ideal.md").write_text(page(rows), encoding="utf-8")
 
 
+@dataclass(frozen=True, eq=False)
 class Points:
     """The pool's documents and queries where `scan` chooses codes of so many bits.
 
     Attributes:
+        setting: The pool.
         bits: Of a code.
         documents: float32 (n, d), centred.
         queries: float32 (q, d).
     """
 
-    def __init__(self, setting: Setting, bits: int, documents: FloatArray, queries: FloatArray) -> None:
-        self.bits, self.documents, self.queries = bits, documents, queries
-        self._setting = setting
+    setting: Setting
+    bits: int
+    documents: FloatArray
+    queries: FloatArray
 
     @classmethod
     def of(cls, setting: Setting, bits: int) -> Points:
@@ -85,11 +86,11 @@ class Points:
         norms = np.einsum("nd,nd->n", vectors, vectors)[:, None]
         queries = np.concatenate([self.queries, np.ones((len(self.queries), 1), np.float32)], axis=1)
         ranking = FloatRanking(queries, np.concatenate([vectors, -norms / 2], axis=1))
-        values, _ = evaluate(self._setting.task, ranking)
-        parts = [self._setting.parts[name] for name in SETS]
+        values, _ = evaluate(self.setting.task, ranking)
+        parts = [self.setting.parts[name] for name in SETS]
         found, teacher = (
             {metric: [each[metric][part].mean() for part in parts] for metric in _METRICS}
-            for each in (values, self._setting.task.teacher_values)
+            for each in (values, self.setting.task.teacher_values)
         )
         kept = np.divide(found["ndcg@10"], teacher["ndcg@10"])
         return {
@@ -99,7 +100,7 @@ class Points:
         }
 
 
-def ideal(points: FloatArray, groups: Group, rate: float, seed: int) -> FloatArray:
+def ideal(points: FloatArray, groups: IntArray, rate: float, seed: int) -> FloatArray:
     """Points float32 (n, d) as codes of `rate` bits beside the group's number, int64 (n,), leave them."""
     rng = np.random.default_rng(seed)
     left = np.empty_like(points)
@@ -124,7 +125,7 @@ def water_level(variances: NDArray[np.float64], rate: float) -> float:
     return float(2.0 ** levels[coded[-1]])
 
 
-def _grouped(points: FloatArray, groups: int, seed: int) -> Group:
+def _grouped(points: FloatArray, groups: int, seed: int) -> IntArray:
     """The group of each point, int64 (n,): k-means."""
     from sklearn.cluster import MiniBatchKMeans
 

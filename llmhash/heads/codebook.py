@@ -55,9 +55,10 @@ _DTYPES = {
 # Partial codes that the search keeps, times the bytes of a code: what a document costs then hardly depends on
 # the width. Wider codes lose less by a narrow beam; distances are worth more than the least.
 _BEAM_BUDGET, _LEAST_BEAM, _LEAST_DISTANCE_BEAM = 64, 2, 4
-# Partial codes of wide codes where there are local maps, and bytes beyond which codes are wide: there the
-# search is what is left to gain by.
-_WIDE_BEAM, _WIDE = 16, 16
+#: Bytes beyond which codes are wide.
+WIDE = 16
+# Partial codes of wide codes where there are local maps: there the search is what is left to gain by.
+_WIDE_BEAM = 16
 # Bytes of a code up to which products of entries are made (130 MB), and documents a byte from which on.
 _MOST_BETWEEN, _DOCUMENTS_BETWEEN = 32, 128
 # Documents of a group, by bytes of a code, from which on it is faster to bend all its tables than what is
@@ -251,7 +252,7 @@ class Codebook:
 
     def _beam(self, roughly: bool) -> int:
         """How many partial codes the search keeps."""
-        if self.local is not None and len(self.tables) > _WIDE and not roughly:
+        if self.local is not None and len(self.tables) > WIDE and not roughly:
             return _WIDE_BEAM
         least = _LEAST_BEAM if self.document_map is None else _LEAST_DISTANCE_BEAM
         return max(least, _BEAM_BUDGET // len(self.tables))
