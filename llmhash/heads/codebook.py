@@ -53,17 +53,15 @@ _DTYPES = {
     "local_up": np.dtype(np.int8),
 }
 # Partial codes that the search keeps, times the bytes of a code: what a document costs then hardly depends on
-# the width. Wider codes lose less by a narrow beam; distances are worth more than the least.
-_BEAM_BUDGET, _LEAST_BEAM, _LEAST_DISTANCE_BEAM = 64, 2, 4
-#: Bytes beyond which codes are wide.
-WIDE = 16
-# Partial codes of wide codes where there are local maps: there the search is what is left to gain by.
-_WIDE_BEAM = 16
-# Bytes of a code up to which products of entries are made (130 MB), and documents a byte from which on.
-_MOST_BETWEEN, _DOCUMENTS_BETWEEN = 32, 128
-# Documents of a group, by bytes of a code, from which on it is faster to bend all its tables than what is
-# left of each document: as many as entries a byte for each partial code.
-_BENT_TABLES = 4
+# the width. Wider codes lose less by a narrow beam; distances are worth more than the least, and where there
+# are local maps, the search is what is left to gain by.
+_BEAM_BUDGET, _LEAST_BEAM, _LEAST_DISTANCE_BEAM, _LOCAL_BEAM = 64, 2, 4, 16
+# Bytes of a code up to which products of entries are made (130 MB), and partial codes a byte from which on:
+# each then takes a row of products for every byte before, instead of a product with all entries.
+_MOST_BETWEEN, _PARTIAL_BETWEEN = 32, 128
+# Partial codes of a group's documents from which on its 256 entries a byte are bent, instead of what each
+# partial code leaves and takes.
+_BENT_TABLES = 128
 # Numbers in the search's largest array.
 _CELLS = 1 << 23
 
@@ -227,33 +225,30 @@ class Codebook:
         }
         return {name: array for name, array in named.items() if array is not None}
 
-    def encode(self, features: FloatArray, logits: FloatArray, *, roughly: bool = False) -> Bytes:
+    def encode(self, features: FloatArray, logits: FloatArray) -> Bytes:
         """Codes: by beam search over the bytes from the first to the last.
 
         Args:
             features: float32 (n, d).
             logits: float32 (n, 8 m), z.
-            roughly: Keep no more partial codes of wide codes with local maps than of others: for fitting.
 
         Returns:
             uint8 (n, m), packed as `Codes` are.
         """
-        beam = self._beam(roughly)
         if self.local is None:
-            return self._coded(features, logits, beam)
+            return self._coded(features, logits, self._beam)
         codes = np.empty((len(features), len(self.tables)), np.uint8)
         groups = self.local.groups[self._nearest_first(features)]
         for group in np.unique(groups):
             rows = np.flatnonzero(groups == group)
-            few = len(rows) < _BENT_TABLES * len(self.tables)
+            few = len(rows) * _LOCAL_BEAM <= _BENT_TABLES
             book = self._of_few(self.local, group) if few else self._of_group(self.local, group)
-            codes[rows] = book._coded(features[rows], logits[rows], beam)
+            codes[rows] = book._coded(features[rows], logits[rows], _LOCAL_BEAM)
         return codes
 
-    def _beam(self, roughly: bool) -> int:
-        """How many partial codes the search keeps."""
-        if self.local is not None and len(self.tables) > WIDE and not roughly:
-            return _WIDE_BEAM
+    @property
+    def _beam(self) -> int:
+        """How many partial codes the search keeps where there are no local maps."""
         least = _LEAST_BEAM if self.document_map is None else _LEAST_DISTANCE_BEAM
         return max(least, _BEAM_BUDGET // len(self.tables))
 
@@ -263,7 +258,7 @@ class Codebook:
         step = max(1, _CELLS // (beam * max(256, self.dim)))
         # The products of all entries are worth making for many documents: each then takes one product with an
         # entry, not one a partial code.
-        many = len(features) >= _DOCUMENTS_BETWEEN * len(self.tables)
+        many = len(features) * beam >= _PARTIAL_BETWEEN * len(self.tables)
         between = self._between if many and len(self.tables) <= _MOST_BETWEEN else None
         for start in range(0, len(features), step):
             part = slice(start, start + step)

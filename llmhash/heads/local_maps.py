@@ -64,7 +64,7 @@ def with_local_maps(
         if progress is not None:
             progress(turn)
         if turn:
-            codes = book.encode(documents, logits, roughly=True)
+            codes = book.encode(documents, logits)
         order, bounds = _by_group(groups[codes[:, 0]], int(groups.max()) + 1)
         ordered, codes = x[order], codes[order]
         down, up, scales = _fit_maps(ordered, codes, bounds, book)

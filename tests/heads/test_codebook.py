@@ -110,7 +110,7 @@ def test_many_documents_get_the_codes_that_few_get(width, pull, monkeypatch):
     features, logits = normal(1000, DIM, seed=2), normal(1000, 8 * width, seed=3)
     many = book.encode(features, logits)
     assert "_between" in vars(book)
-    monkeypatch.setattr("llmhash.heads.codebook._DOCUMENTS_BETWEEN", 10_000)
+    monkeypatch.setattr("llmhash.heads.codebook._PARTIAL_BETWEEN", 10**6)
     few = book.encode(features, logits)
     # Rounding may decide between codes that cost the same.
     assert (many == few).all(axis=1).mean() > 0.995
