@@ -343,12 +343,12 @@ class Hasher:
         show_progress: bool = False,
         progress: Progress | None = None,
     ) -> Hasher:
-        """The hasher fitted to a corpus in closed form: its RCA and a codebook, no training.
+        """The hasher fitted to a corpus: its own RCA and a codebook, without queries.
 
-        A few thousand documents take seconds, 100,000 minutes. What it gains is most where the hasher was
-        trained on other documents; see `llmhash.heads.adapt`. It gains for the documents that it is given:
-        those that come later are ranked less well by the codebook. Codes cannot be cut any more, where they
-        could: bits are others.
+        Some thousand documents take less than a minute, 100,000 minutes. What it gains is most where the
+        hasher was trained on other documents; see `llmhash.heads.adapt`. It gains for the documents that it
+        is given: those that come later are ranked less well by the codebook. Codes cannot be cut any more,
+        where they could: bits are others.
 
         Args:
             documents: Texts, or vectors (n, dim); a seeded sample of 100,000 at most is looked at. Fewer than

@@ -19,8 +19,8 @@ _ABOUT = """\
 Teacher: `minilm`. Figures are retentions: nDCG@10 as a share of the float teacher's on the same documents
 and queries. *In-corpus* is a hasher distilled on the documents that it is tested on; the general hasher
 (`llmhash/pretrained/minilm`) was trained on none of them. *Adapted* is what it becomes for documents at hand
-in closed form: their mean, RCA and codebook. Intervals are 95 % bootstrap intervals over queries. Settings
-were chosen on the development sets only. Seeds of each distilled head: {seeds}.{stored} Made by
+without queries: their mean, RCA, codebook and anchors. Intervals are 95 % bootstrap intervals over queries.
+Settings were chosen on the development sets only. Seeds of each distilled head: {seeds}.{stored} Made by
 
 ```
 python eval/general/matrix.py distilled DATA {output}
@@ -121,8 +121,8 @@ def _against_in_corpus(
                     }
                 )
     text = (
-        "The general hasher as it is shipped, and adapted to the documents (mean, RCA and codebook, in "
-        f"closed form, as `llmhash index create` does), against {others}."
+        "The general hasher as it is shipped, and adapted to the documents (mean, RCA, codebook and "
+        f"anchors, as `llmhash index create` does), against {others}."
     )
     return {"title": title, "text": text, "rows": rows} if rows else None
 

@@ -1,4 +1,4 @@
-"""Fitting a general head to a corpus that it has never seen, in closed form: no queries and no training.
+"""Fitting a general head to a corpus that it has never seen: no queries, and no training of what codes it.
 
 Two things of a general head are wrong for a narrow corpus. Its thresholds lie where the documents that it
 was trained on have their mean, so that many bits hardly vary; and bits stand for what they stood for there.
@@ -10,6 +10,9 @@ off their nearest others stands in for what queries are off theirs.
 A codebook of some thousand documents is partly a memory, and worth having of all of a corpus. Those that it
 has not seen gain less: once they are about half of all, codes without one rank as well, and fitted to 25,000
 of 350,000 it ranks worse.
+
+Of as few documents as that, queries' codes are learned, too: anchors (`llmhash.heads.codebook_anchors`) are
+trained on documents that are moved as others lie off the ones nearest them.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import FloatArray, TrainingFeatures, check_features
 from llmhash.heads.codebook_fit import Progress
 from llmhash.heads.distance_codebook import are_known, fit_held_codebook
-from llmhash.heads.query_model import query_model
+from llmhash.heads.query_model import query_model, stand_in_queries
 from llmhash.heads.query_space import QuerySpace
 from llmhash.heads.rca import fit_rca
 
@@ -34,9 +37,8 @@ FEWEST_DOCUMENTS = 100
 OWN_DOCUMENTS = 1000
 # Near documents tell less of queries than queries would, and a codebook makes up for what is left as it is.
 _SHRINKAGE = 0.8
-# Bits up to which Hamming distance gains by queries' codes being chosen as documents' are; of many documents,
-# whose codes are held less, it does at all widths.
-_CHOSEN_QUERY_BITS = 64
+# Queries that anchors are trained on.
+_STAND_INS = 10_000
 
 
 def adapt(
@@ -75,7 +77,7 @@ def adapt(
     if count < OWN_DOCUMENTS or not (own_projection or own_codebook):
         return _centred(head, documents)
     features = TrainingFeatures(documents)
-    queries = query_model(features)
+    queries = replace(query_model(features), shift=_queries_off(head))
     own = (
         fit_rca(features, head.bits, shrinkage=_SHRINKAGE, queries=queries, seed=seed, progress=progress)
         if own_projection
@@ -84,13 +86,29 @@ def adapt(
     if not own_codebook:
         return own
     space = QuerySpace.fit(features, head.bits, queries)
-    off = _queries_off(head)
-    if off is not None:
-        space = replace(space, query_mean=space.mean + off)
     book = fit_held_codebook(space, documents, own, seed=seed, progress=progress)
-    if head.bits <= _CHOSEN_QUERY_BITS or not are_known(count):
-        book = replace(book, query_mean=space.query_mean)
-    return replace(own, codebook=book)
+    if not are_known(count):
+        return replace(own, codebook=replace(book, query_mean=space.query_mean))
+    return _with_anchors(replace(own, codebook=book), documents, queries.shift, seed, progress)
+
+
+def _with_anchors(
+    head: AffineHead,
+    documents: FloatArray,
+    shift: FloatArray | None,
+    seed: int,
+    progress: Progress | None,
+) -> AffineHead:
+    """The head with anchors for queries' codes, trained on stand-ins for queries."""
+    from llmhash.heads.codebook_anchors import with_anchors  # Loads torch.
+    from llmhash.heads.distill import DistillOptions
+    from llmhash.heads.ranking import Ranking
+
+    queries, sources = stand_in_queries(documents, shift, _STAND_INS, seed)
+    features = TrainingFeatures(documents, queries, sources, sides_differ=shift is not None)
+    settings = replace(DistillOptions().ranking(), document_share=0.0)
+    ranking = Ranking(features, settings, seed=seed, device="cpu")
+    return with_anchors(head, head.document_codes(documents), ranking, seed=seed, progress=progress)
 
 
 def _queries_off(head: AffineHead) -> FloatArray | None:

@@ -82,6 +82,29 @@ def share_and_noise(queries: FloatArray, documents: FloatArray) -> tuple[np.floa
     return share, queries - share * documents
 
 
+def stand_in_queries(
+    documents: FloatArray, shift: FloatArray | None, count: int, seed: int
+) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Queries where there are none: documents moved as others' nearest lie off those, and as long as before.
+
+    Args:
+        documents: float32 (n, d).
+        shift: float32 (d,), what queries' mean is off the documents'; None where nothing tells.
+        count: Of queries.
+        seed: Draws the documents, and what each is moved by.
+
+    Returns:
+        float32 (count, d), the queries, and int64 (count,), the row of the document that each was.
+    """
+    rng = np.random.default_rng(seed)
+    some, nearest = near_documents(documents)
+    rows, moves = rng.integers(len(documents), size=count), rng.integers(len(some), size=count)
+    sources = documents[rows]
+    queries = sources + (nearest - some)[moves]
+    queries *= _lengths(sources) / np.maximum(_lengths(queries), np.finfo(np.float32).tiny)
+    return queries if shift is None else queries + shift, rows
+
+
 def near_documents(documents: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Documents, a sample, and the nearest other of each that is no copy of it, both float32 (m, d).
 
@@ -102,6 +125,12 @@ def near_documents(documents: FloatArray) -> tuple[FloatArray, FloatArray]:
         best = np.maximum(best, values)
     others = np.isfinite(best)
     return (some[others], documents[nearest[others]]) if others.any() else (some, some)
+
+
+def _lengths(vectors: FloatArray) -> FloatArray:
+    """Of vectors (m, d), float32 (m, 1)."""
+    lengths: FloatArray = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return lengths
 
 
 def shrinkage_at(bits: int) -> float:

@@ -24,6 +24,11 @@ def grouped(seed):
     return ((groups + within) @ mixing + 10).astype(np.float32)
 
 
+def centred(seed):
+    """The same, centred."""
+    return grouped(seed) - 10
+
+
 @pytest.fixture
 def elsewhere():
     """A head fitted on one corpus, and the documents of another, which lie to one side of it."""
@@ -90,19 +95,27 @@ def test_enough_documents_bring_their_own_projection(elsewhere):
     adapted = adapt(head, documents)
     own = fit_rca(TrainingFeatures(documents), 16, shrinkage=module._SHRINKAGE)
     np.testing.assert_array_equal(adapted.weight, own.weight)
-    np.testing.assert_array_equal(adapted.codebook.query_mean, adapted.codebook.mean)
     bare = adapt(head, documents, codebook=False)
     np.testing.assert_array_equal(bare.weight, adapted.weight)
 
 
-def test_wide_codes_of_queries_are_the_signs(elsewhere, monkeypatch):
-    monkeypatch.setattr(module, "_CHOSEN_QUERY_BITS", 8)
-    head, documents = elsewhere
-    assert adapt(head, documents).codebook.query_mean is None
+def test_anchors_find_more_by_hamming_than_the_logits(elsewhere):
+    """Of embeddings as teachers give them: as long as each other, and about the middle."""
+    head, _ = elsewhere
+    documents, queries = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in map(centred, (1, 2)))
+    adapted = adapt(head, documents)
+    plain = dict.fromkeys(("anchor_keys", "anchor_offsets", "anchor_votes"))
+    logits_alone = replace(adapted, codebook=replace(adapted.codebook, **plain))
+    codes = adapted.document_codes(documents)
+    own = np.arange(len(queries)) // EACH
+    shares = []
+    for each in (logits_alone, adapted):
+        nearest = each.query_codes(queries).hamming(codes).argsort(axis=1, kind="stable")[:, :EACH]
+        shares.append((nearest // EACH == own[:, None]).mean())
+    assert shares[1] > shares[0] + 0.05
 
 
 def test_codes_of_many_documents_are_held_less_and_queries_alike(elsewhere, monkeypatch):
-    monkeypatch.setattr(module, "_CHOSEN_QUERY_BITS", 8)
     head, documents = elsewhere
     few = adapt(head, documents).codebook
     monkeypatch.setattr("llmhash.heads.distance_codebook._KNOWN", len(documents) - 1)
@@ -118,7 +131,7 @@ def test_a_head_that_tells_the_sides_apart_keeps_its_projection(elsewhere):
     adapted = adapt(AffineHead(head.weight, head.bias, query_bias=head.bias + 1), documents)
     np.testing.assert_array_equal(adapted.weight, head.weight)
     np.testing.assert_allclose(adapted.query_bias, adapted.bias + 1, rtol=1e-5)
-    assert (adapted.codebook.query_mean != adapted.codebook.mean).any()
+    assert adapted.codebook.query_mean is None
 
 
 def test_small_corpora_give_no_codebook_or_nothing(elsewhere):

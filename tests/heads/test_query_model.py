@@ -12,6 +12,7 @@ from llmhash.heads.query_model import (
     query_model,
     share_and_noise,
     shrinkage_at,
+    stand_in_queries,
 )
 
 DIM, DOCUMENTS = 24, 3000
@@ -126,3 +127,19 @@ def test_wider_codes_lean_less_on_where_queries_lie(features):
     assert [shrinkage_at(bits) for bits in (8, 64, 256, 1024)] == [0.5, 0.5, 0.75, 0.875]
     model = query_model(features)
     np.testing.assert_array_equal(model.whitening(0.75), inverse_root(model.noise, 0.75))
+
+
+def test_stand_ins_lie_off_their_documents_as_near_ones_do(features):
+    documents = features.documents / np.linalg.norm(features.documents, axis=1, keepdims=True)
+    queries, rows = stand_in_queries(documents, None, 500, seed=0)
+    np.testing.assert_allclose(
+        np.linalg.norm(queries, axis=1), np.linalg.norm(documents[rows], axis=1), rtol=1e-5
+    )
+    some, nearest = near_documents(documents)
+    off, near = (np.linalg.norm(each, axis=1).mean() for each in (queries - documents[rows], nearest - some))
+    assert off == pytest.approx(near, rel=0.1)
+    shifted, same = stand_in_queries(documents, SHIFT, 500, seed=0)
+    np.testing.assert_array_equal(same, rows)
+    np.testing.assert_allclose(shifted - queries, np.broadcast_to(SHIFT, queries.shape), atol=1e-5)
+    others, _ = stand_in_queries(documents, None, 500, seed=1)
+    assert (others != queries).any(axis=1).mean() > 0.9
