@@ -11,8 +11,10 @@ A codebook of some thousand documents is partly a memory, and worth having of al
 has not seen gain less: once they are about half of all, codes without one rank as well, and fitted to 25,000
 of 350,000 it ranks worse.
 
-Of as few documents as that, queries' codes are learned, too: anchors (`llmhash.heads.codebook_anchors`) are
-trained on documents that are moved as others lie off the ones nearest them.
+Where tables know each document, what queries' codes are is learned, too: anchors
+(`llmhash.heads.codebook_anchors`) are trained on documents moved as others' nearest lie off those. By Hamming
+distance 64 and 128 bits of seven development sets then keep 70.9 and 84.4 % of the teacher's nDCG@10 instead
+of 64.5 and 79.8.
 """
 
 from __future__ import annotations
@@ -51,8 +53,9 @@ def adapt(
 ) -> AffineHead:
     """The head with the documents' mean as its thresholds; of enough documents, their own ITQ and codebook.
 
-    Thresholds of queries, where they have their own, move by as much as those of documents. A head that tells
-    the sides apart keeps its projection: what queries are off documents is known in its logits alone.
+    Where the codebook knows each document, it has anchors for queries' codes. Thresholds of queries, where
+    they have their own, move by as much as those of documents. A head that tells the sides apart keeps its
+    projection: what queries are off documents is known in its logits alone.
 
     Args:
         head: Any affine head; a codebook that it has is replaced. From `OWN_DOCUMENTS` on, prefixes of codes
@@ -60,8 +63,9 @@ def adapt(
         documents: float32 (n, dim), of the corpus.
         codebook: Fit one, too, where there are as many and the code is of whole bytes: where these are all
             the documents, or most of them.
-        seed: Of ITQ's start and, of many documents, of the sample that the codebook is fitted to.
-        progress: Called with (round, rounds, message).
+        seed: Of ITQ's start, of what anchors are trained on and, of many documents, of the sample that the
+            codebook is fitted to.
+        progress: Called with (round, rounds, message), or of anchors with (step, steps, message).
 
     Raises:
         InputError: There are no documents, or they are of another dimension.

@@ -256,8 +256,6 @@ class Codebook:
         """Codes of the sums of entries as they are, part after part."""
         codes = np.empty((len(features), len(self.tables)), np.uint8)
         step = max(1, _CELLS // (beam * max(256, self.dim)))
-        # The products of all entries are worth making for many documents: each then takes one product with an
-        # entry, not one a partial code.
         many = len(features) * beam >= _PARTIAL_BETWEEN * len(self.tables)
         between = self._between if many and len(self.tables) <= _MOST_BETWEEN else None
         for start in range(0, len(features), step):
