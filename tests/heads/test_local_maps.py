@@ -223,7 +223,7 @@ def test_stored_and_back(head, features, tmp_path):
 @pytest.mark.parametrize(("bits", "rounds"), [(16, 7), (24, 9)])
 def test_progress_counts_all_rounds_of_which_wide_codes_take_more(features, monkeypatch, bits, rounds):
     monkeypatch.setattr("llmhash.heads.distance_codebook._ALIKE", 1000)
-    monkeypatch.setattr("llmhash.heads.distance_codebook._NARROW", 2)
+    monkeypatch.setattr("llmhash.heads.distance_codebook._WIDE", 2)
     told = []
     fit_scan(features, bits, progress=lambda *state: told.append(state))
     assert told == [
