@@ -15,7 +15,7 @@ from llmhash.heads.base import FloatArray
 from llmhash.heads.codebook import Codebook
 from llmhash.heads.codebook_fit import Progress
 from llmhash.heads.error_sampling import rows_by_error
-from llmhash.heads.local_maps import with_local_maps
+from llmhash.heads.local_maps import WIDE, with_local_maps
 from llmhash.heads.query_space import QuerySpace, with_offsets
 
 # Rounds of fitting.
@@ -23,9 +23,9 @@ _ROUNDS = 8
 # Documents that tables know each of, about a hundred for each value of a byte.
 _KNOWN = 25_000
 # In a corpus of more documents than these, groups of them have local maps. Tables for all then take fewer
-# rounds, and maps and tables together so many, or more at more than so many bytes.
+# rounds, and maps and tables together so many, or more where codes are wide.
 _ALIKE = 100_000
-_START_ROUNDS, _LOCAL_ROUNDS, _WIDE_ROUNDS, _WIDE = 3, 4, 6, 16
+_START_ROUNDS, _LOCAL_ROUNDS, _WIDE_ROUNDS = 3, 4, 6
 # Documents that tables and maps are fitted to: fewer tell too little of each group.
 _LOCAL_ROWS = 200_000
 # Documents that tables are fitted to where codes are held to signs; and how strongly they are where tables
@@ -133,4 +133,4 @@ def _rounds(width: int, local: bool) -> tuple[int, int]:
     """Rounds in which tables of codes of so many bytes are fitted, and rounds with local maps."""
     if not local:
         return _ROUNDS, 0
-    return _START_ROUNDS, _WIDE_ROUNDS if width > _WIDE else _LOCAL_ROUNDS
+    return _START_ROUNDS, _WIDE_ROUNDS if width > WIDE else _LOCAL_ROUNDS

@@ -6,12 +6,15 @@ optimized product quantization (Kalantidis and Avrithis, CVPR 2014) has a rotati
 values of the first byte are grouped, and each group has one map `w -> w + U P w` of low rank for the sum w of
 what the other bytes stand for. It costs no bits: first bytes are stored anyway. Maps and tables are fitted in
 turns, each a linear least squares problem while the other stands still, and codes are found anew.
+
+Wide codes are worth larger maps: there each value is a group of its own. Its documents are too few to say all
+of its map, and those of the values near it, its family, have their part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -22,8 +25,13 @@ from llmhash.heads.codebook import Bytes, Codebook
 from llmhash.heads.codebook_fit import conjugate_gradients, membership
 from llmhash.index import LocalMaps
 
-# Groups of values of the first byte, and the rank of their maps.
-_GROUPS, _RANK = 64, 128
+#: Bytes of a code beyond which it is wide.
+WIDE = 16
+# Families of values of the first byte, and the rank of their maps; and of the maps that each value of wide
+# codes has.
+_FAMILIES, _RANK, _WIDE_RANK = 64, 128, 96
+# How many documents the others of a family weigh as much as in the map of one group, at most.
+_FAMILY_PRIOR = 500.0
 # How many documents the identity weighs as much as in a group's map, and a table's entry as it was.
 _MAP_PRIOR, _ENTRY_PRIOR = 100.0, 2.0
 # Of what is missed, for sums that are all about the same.
@@ -55,19 +63,22 @@ def with_local_maps(
         x: float32 (n, d), the same, centred and mapped: what vectors are to come near.
         logits: float32 (n, 8 m), whose signs codes are held to where the book has a pull.
         rounds: How often codes are found anew, and maps and tables fitted to them.
-        seed: Of the groups.
+        seed: Of the families.
         progress: Called with the round, from 0 on.
     """
     codes = book.encode(documents, logits)
-    groups = _grouped(book.tables[0], seed)
+    families = _families(book.tables[0], seed)
+    groups = families if len(book.tables) <= WIDE else np.arange(256, dtype=np.uint8)
+    family = np.empty(int(groups.max()) + 1, np.uint8)
+    family[groups] = families
     for turn in range(rounds):
         if progress is not None:
             progress(turn)
         if turn:
             codes = book.encode(documents, logits)
-        order, bounds = _by_group(groups[codes[:, 0]], int(groups.max()) + 1)
+        order, bounds = _by_group(groups[codes[:, 0]], len(family))
         ordered, codes = x[order], codes[order]
-        down, up, scales = _fit_maps(ordered, codes, bounds, book)
+        down, up, scales = _fit_maps(ordered, codes, bounds, family, book)
         book = replace(book, local_groups=groups, local_down=down, local_up=up, local_scales=scales)
         if book.local is not None:
             tables = _fit_tables(ordered, codes, bounds, book.tables, book.local)
@@ -75,10 +86,10 @@ def with_local_maps(
     return book
 
 
-def _grouped(entries: FloatArray, seed: int) -> Bytes:
-    """The group of each value of the first byte, uint8 (256,): k-means of its entries (256, d).
+def _families(entries: FloatArray, seed: int) -> Bytes:
+    """The family of each value of the first byte, uint8 (256,): k-means of its entries (256, d).
 
-    Each entry counts alike, however many documents take it: small topics then have groups of their own.
+    Each entry counts alike, however many documents take it: small topics then have families of their own.
     """
     import warnings
 
@@ -86,10 +97,10 @@ def _grouped(entries: FloatArray, seed: int) -> Bytes:
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # Fewer distinct entries than groups.
-        means = KMeans(_GROUPS, n_init=4, random_state=seed).fit(entries)
-    _, groups = np.unique(means.labels_, return_inverse=True)
-    named: Bytes = groups.astype(np.uint8)
+        warnings.simplefilter("ignore", ConvergenceWarning)  # Fewer distinct entries than families.
+        means = KMeans(_FAMILIES, n_init=4, random_state=seed).fit(entries)
+    _, families = np.unique(means.labels_, return_inverse=True)
+    named: Bytes = families.astype(np.uint8)
     return named
 
 
@@ -99,20 +110,68 @@ def _by_group(groups: Bytes, count: int) -> tuple[NDArray[np.int64], NDArray[np.
     return np.argsort(groups, kind="stable"), np.concatenate([[0], np.cumsum(sizes)])
 
 
-def _fit_maps(x: FloatArray, codes: Bytes, bounds: NDArray[np.int64], book: Codebook) -> Stored:
-    """Each group's map, of documents x (n, d) in order of group."""
+@dataclass(frozen=True)
+class _Moments:
+    """What is known of how some documents' sums lie to what these miss, both centred.
+
+    Attributes:
+        count: How many documents.
+        gram: float32 (d, d), of sums.
+        cross: float32 (d, d), of sums and what they miss.
+        missed: The squared length of all that is missed.
+    """
+
+    count: float
+    gram: FloatArray
+    cross: FloatArray
+    missed: float
+
+    @classmethod
+    def of(cls, sums: FloatArray, missing: FloatArray) -> _Moments:
+        """Of sums (n, d) and what they miss (n, d), at least one document."""
+        sums, missing = sums - sums.mean(axis=0), missing - missing.mean(axis=0)
+        return cls(len(sums), sums.T @ sums, sums.T @ missing, float(np.square(missing).sum()))
+
+    def and_share(self, others: list[_Moments], most: float) -> _Moments:
+        """These and those of other documents, which count as no more than so many together."""
+        share = np.float32(most / max(most, sum(each.count for each in others)))
+        return _Moments(
+            self.count + float(share) * sum(each.count for each in others),
+            self.gram + share * sum(each.gram for each in others),
+            self.cross + share * sum(each.cross for each in others),
+            self.missed + float(share) * sum(each.missed for each in others),
+        )
+
+
+def _fit_maps(
+    x: FloatArray, codes: Bytes, bounds: NDArray[np.int64], family: Bytes, book: Codebook
+) -> Stored:
+    """Each group's map, of documents x (n, d) in order of group, and the family (g,) of each group."""
     count, dim = len(bounds) - 1, book.dim
-    rank = min(_RANK, dim)
+    rank = min(_RANK if len(book.tables) <= WIDE else _WIDE_RANK, dim)
     down, up = np.zeros((count, dim, rank), np.int8), np.zeros((count, rank, dim), np.int8)
     scales = np.zeros((count, rank), np.float32)
-    for group in range(count):
-        part = slice(bounds[group], bounds[group + 1])
-        sums, left = np.zeros_like(x[part]), x[part] - book.tables[0][codes[part, 0]]
-        for table, byte in zip(book.tables[1:], codes[part, 1:].T, strict=True):
-            sums += table[byte]
-        if sums.any():
-            down[group], up[group], scales[group] = _stored(*_reduced_rank_map(sums, left - sums, rank))
+    for members in (np.flatnonzero(family == each) for each in np.unique(family)):
+        parts = {group: slice(bounds[group], bounds[group + 1]) for group in members}
+        moments = {
+            group: _moments(x[part], codes[part], book)
+            for group, part in parts.items()
+            if part.start < part.stop
+        }
+        for group, own in moments.items():
+            others = [each for other, each in moments.items() if other != group]
+            known = own.and_share(others, _FAMILY_PRIOR)
+            if known.gram.any():
+                down[group], up[group], scales[group] = _stored(*_reduced_rank_map(known, rank))
     return down, up, scales
+
+
+def _moments(x: FloatArray, codes: Bytes, book: Codebook) -> _Moments:
+    """Of documents (n, d) and their codes: the sums are those of all bytes but the first."""
+    sums, left = np.zeros_like(x), x - book.tables[0][codes[:, 0]]
+    for table, byte in zip(book.tables[1:], codes[:, 1:].T, strict=True):
+        sums += table[byte]
+    return _Moments.of(sums, left - sums)
 
 
 def _stored(down: FloatArray, up: FloatArray) -> Stored:
@@ -123,19 +182,18 @@ def _stored(down: FloatArray, up: FloatArray) -> Stored:
     return *in_bytes, (down_step * up_step).astype(np.float32)
 
 
-def _reduced_rank_map(sums: FloatArray, missing: FloatArray, rank: int) -> tuple[FloatArray, FloatArray]:
-    """Factors (d, r) and (r, d) whose product takes sums (n, d) nearest to what they miss (n, d).
+def _reduced_rank_map(known: _Moments, rank: int) -> tuple[FloatArray, FloatArray]:
+    """Factors (d, r) and (r, d) whose product takes sums nearest to what they miss.
 
     Reduced rank regression (Izenman 1975): the ridge regression's map, on the principal directions of what
     it makes of the sums.
     """
-    sums, missing = sums - sums.mean(axis=0), missing - missing.mean(axis=0)
-    gram = sums.T @ sums
-    variance = float(np.trace(gram)) / len(gram) / len(sums)
-    ridge = _MAP_PRIOR * variance + _LEAST_RIDGE * float(np.square(missing).sum()) / len(gram)
+    gram, dim = known.gram, len(known.gram)
+    variance = float(np.trace(gram)) / dim / known.count
+    ridge = _MAP_PRIOR * variance + _LEAST_RIDGE * known.missed / dim
     if not ridge:
-        return np.zeros((len(gram), rank), np.float32), np.zeros((rank, len(gram)), np.float32)
-    full = np.linalg.solve(gram + np.float32(ridge) * np.eye(len(gram), dtype=np.float32), sums.T @ missing)
+        return np.zeros((dim, rank), np.float32), np.zeros((rank, dim), np.float32)
+    full = np.linalg.solve(gram + np.float32(ridge) * np.eye(dim, dtype=np.float32), known.cross)
     _, axes = np.linalg.eigh(full.T @ gram @ full)
     kept = axes[:, ::-1][:, :rank]
     return full @ kept, kept.T

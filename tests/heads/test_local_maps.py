@@ -12,7 +12,7 @@ from llmhash.heads import fit_head
 from llmhash.heads.affine import AffineHead
 from llmhash.heads.base import TrainingFeatures
 from llmhash.heads.codebook import Codebook
-from llmhash.heads.local_maps import _reduced_rank_map, _stored, with_local_maps
+from llmhash.heads.local_maps import _Moments, _reduced_rank_map, _stored, with_local_maps
 from llmhash.heads.scan import fit_scan
 from llmhash.index import asymmetric_scores, asymmetric_search
 
@@ -43,7 +43,7 @@ def head(features):
     """As in a corpus of more documents than are alike."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("llmhash.heads.distance_codebook._ALIKE", 1000)
-        patch.setattr("llmhash.heads.local_maps._GROUPS", TOPICS)
+        patch.setattr("llmhash.heads.local_maps._FAMILIES", TOPICS)
         return fit_scan(features, 24)
 
 
@@ -151,7 +151,8 @@ def test_a_map_of_low_rank_is_found():
     sums = rng.normal(size=(20_000, DIM)).astype(np.float32)
     wanted = (rng.normal(size=(DIM, 2)) @ rng.normal(size=(2, DIM))).astype(np.float32)
     noise = rng.normal(size=sums.shape).astype(np.float32)
-    down, up = _reduced_rank_map(sums + 3, sums @ wanted + 0.1 * noise - 1, 2)
+    known = _Moments.of(sums + 3, sums @ wanted + 0.1 * noise - 1)
+    down, up = _reduced_rank_map(known, 2)
     assert down.shape == up.T.shape == (DIM, 2)
     np.testing.assert_allclose(down @ up, wanted, atol=0.05 * np.abs(wanted).max())
 
@@ -173,8 +174,50 @@ def test_a_map_in_bytes_is_near_itself():
 def test_few_documents_leave_maps_near_the_identity():
     rng = np.random.default_rng(0)
     sums, missing = (rng.normal(size=(30, DIM)).astype(np.float32) for _ in range(2))
-    down, up = _reduced_rank_map(sums, missing, DIM)
+    down, up = _reduced_rank_map(_Moments.of(sums, missing), DIM)
     assert np.linalg.norm(sums @ down @ up) < 0.3 * np.linalg.norm(missing)
+
+
+def test_others_of_a_family_count_as_some_documents_together():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(2, 600, DIM)).astype(np.float32)
+    own, other = _Moments.of(*rows[:, :100]), _Moments.of(*rows[:, 100:])
+    doubled = own.and_share([other, other], 250)
+    assert doubled.count == pytest.approx(350)
+    for name in ("gram", "cross", "missed"):
+        np.testing.assert_allclose(
+            getattr(doubled, name), getattr(own, name) + getattr(other, name) / 2, rtol=1e-5, atol=1e-3
+        )
+    few = own.and_share([other], 5000)  # As many as they are, and not more.
+    np.testing.assert_allclose(few.gram, own.gram + other.gram, rtol=1e-5)
+    alone = own.and_share([], 5000)
+    np.testing.assert_array_equal(alone.cross, own.cross)
+
+
+@pytest.fixture(scope="module")
+def wide_head(features):
+    """As a head of wide codes: every value has a map."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("llmhash.heads.distance_codebook._ALIKE", 1000)
+        patch.setattr("llmhash.heads.local_maps._FAMILIES", TOPICS)
+        patch.setattr("llmhash.heads.local_maps.WIDE", 2)
+        return fit_scan(features, 24)
+
+
+def test_each_value_of_wide_codes_has_a_map(wide_head, head):
+    book = wide_head.codebook
+    np.testing.assert_array_equal(book.local_groups, np.arange(256))
+    assert len(book.local_down) == 256 > TOPICS >= len(head.codebook.local_down)
+
+
+def test_what_a_family_knows_helps_documents_that_maps_have_not_seen(features, wide_head):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("llmhash.heads.distance_codebook._ALIKE", 1000)
+        patch.setattr("llmhash.heads.local_maps._FAMILIES", 256)
+        patch.setattr("llmhash.heads.local_maps.WIDE", 2)
+        lonely = fit_scan(features, 24)
+    unseen = clustered(2, 300)
+    assert mean_error(wide_head, unseen) < mean_error(lonely, unseen)
 
 
 def test_more_rounds_code_better(plain, features):
@@ -223,7 +266,7 @@ def test_stored_and_back(head, features, tmp_path):
 @pytest.mark.parametrize(("bits", "rounds"), [(16, 7), (24, 9)])
 def test_progress_counts_all_rounds_of_which_wide_codes_take_more(features, monkeypatch, bits, rounds):
     monkeypatch.setattr("llmhash.heads.distance_codebook._ALIKE", 1000)
-    monkeypatch.setattr("llmhash.heads.distance_codebook._WIDE", 2)
+    monkeypatch.setattr("llmhash.heads.distance_codebook.WIDE", 2)
     told = []
     fit_scan(features, bits, progress=lambda *state: told.append(state))
     assert told == [
