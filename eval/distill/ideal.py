@@ -31,7 +31,7 @@ from llmhash.evaluation.rankings import FloatRanking
 from llmhash.heads.query_space import QuerySpace
 from llmhash.recipes import load_recipe
 
-#: Groups of as many documents as `scan` has local maps for, and one for each value of a byte.
+#: As many as `scan` has local maps for in codes of up to 16 bytes, and in wider ones.
 GROUPS = (64, 256)
 _METRICS = ("ndcg@10", "overlap@10")
 
